@@ -1,0 +1,72 @@
+"""Celery's settings and the beat schedule, built from worker.settings; each with its reason."""
+
+import logging
+
+from worker.limits import GRACE_S, LONGEST_BACKOFF_S
+from worker.schedule import beat_entries
+from worker.settings import get_settings
+
+_settings = get_settings()
+for _warning in _settings.warnings:
+    logging.getLogger("holystone.settings").warning(_warning)
+
+_url = _settings.redis_url.get_secret_value()
+_hard_limits = [host.prune.timeout_s + GRACE_S for host in _settings.fleet.values()]
+_longest_hard_limit = max(_hard_limits, default=_settings.prune_timeout_s + GRACE_S)
+
+# Longer than any run and its back-off, or a run that still goes on is started again; no longer, because
+# a run whose worker was killed waits this long (and up to 100 s more) for another worker.
+_visibility_timeout = _longest_hard_limit + LONGEST_BACKOFF_S + 15
+
+# A half-open connection is noticed by these; without them a worker hung for more than 150 s.
+_socket = {
+    "socket_timeout": 15,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+imports = ("tasks.prune_build_cache",)
+
+broker_url = _url
+broker_transport_options = {"visibility_timeout": _visibility_timeout, **_socket}
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # the default gives up after 100 tries
+result_backend = _url
+result_backend_transport_options = {"visibility_timeout": _visibility_timeout}
+redis_socket_timeout = 15
+redis_socket_connect_timeout = 5
+redis_socket_keepalive = True
+redis_retry_on_timeout = True
+redis_backend_health_check_interval = 25
+result_backend_always_retry = True  # a report outlives a restart of Redis
+result_expires = 7 * 86_400
+result_extended = True  # Flower and `inspect` show name, arguments and worker
+
+accept_content = ["json"]
+task_serializer = "json"
+result_serializer = "json"
+
+# A worker that is killed has its run done again by another. Needs celery 5.6.3 with kombu 5.6.2:
+# on 5.7.0 a worker with acks_late exits when Redis goes away during a run.
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_cancel_long_running_tasks_on_connection_loss = False  # the prune goes on; its report is stored later
+worker_prefetch_multiplier = 1
+worker_disable_prefetch = True  # messages wait in Redis, for whichever slot is free first
+worker_concurrency = 16  # hosts at a time; a slot mostly waits
+worker_max_tasks_per_child = 200
+worker_soft_shutdown_timeout = float(_longest_hard_limit)
+worker_enable_soft_shutdown_on_idle = False
+worker_hijack_root_logger = True
+
+task_track_started = True
+worker_send_task_events = True
+task_send_sent_event = True
+
+beat_scheduler = "worker.beat:Scheduler"
+beat_max_loop_interval = 5
+redbeat_redis_url = _url
+redbeat_lock_timeout = 30  # a killed beat is succeeded after this and one loop
+redbeat_redis_options = {"retry_period": -1, **_socket}
+beat_schedule = beat_entries(_settings.fleet)

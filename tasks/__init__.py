@@ -1,0 +1,1 @@
+"""One file per job, and the `holystone` command."""

@@ -1,0 +1,343 @@
+"""The main job: prunes BuildKit's cache of one host by age, with `docker builder prune` over ssh."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
+
+from tasks.report import (
+    JOB,
+    PruneReport,
+    disk_facts,
+    engine_facts,
+    preview_facts,
+    size_text,
+    skipped_without_host,
+    sum_reclaimed,
+    utc_text,
+)
+from worker.ages import age_seconds, to_until
+from worker.celery import app
+from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records, parse_prune
+from worker.errors import (
+    CommandFailed,
+    CommandTimedOut,
+    HolystoneError,
+    InvalidArgument,
+    TransportError,
+    UnknownHost,
+)
+from worker.fleet import HostSettings
+from worker.limits import GRACE_S, MAX_RETRIES, SoftLimitReached, backoff_s, run_limited
+from worker.look import disk, look, reading
+from worker.memory import Memory, open_memory
+from worker.notify import notify
+from worker.runs import Finished, Job, Run, Skipped, admit, remembering, turn
+from worker.schedule import DUE_HEADER
+from worker.settings import Settings, get_settings
+from worker.shell import Shell, connect
+
+MAX_PASSES = 5
+GB = 1024**3
+
+NO_HOST = "no host configured: set HOLYSTONE_HOSTS"
+DISABLED = "pruning is off (HOLYSTONE_PRUNE_ENABLED)"
+RAN_RECENTLY = "ran recently"
+MAY_STILL_RUN = "an earlier prune may still run on this engine"
+
+
+# Decisions
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run as it was asked for, checked. `until` is in the engines' form."""
+
+    host: HostSettings
+    until: str
+    all: bool
+    dry_run: bool
+    trigger: str
+
+    @property
+    def scheduled(self) -> bool:
+        return self.trigger == "schedule"
+
+
+def make_order(settings: Settings, host: Any, until: Any, all: Any, dry_run: Any, trigger: Any) -> Order:
+    """Raises UnknownHost, or InvalidArgument naming the argument and what it takes."""
+    if host is None:
+        if len(settings.fleet) > 1:
+            raise InvalidArgument(f"host: several are configured, name one of {', '.join(settings.fleet)}")
+        host = next(iter(settings.fleet))
+    if host not in settings.fleet:
+        raise UnknownHost(str(host)[:300], list(settings.fleet))
+    configured = settings.fleet[host]
+    for name, value in (("all", all), ("dry_run", dry_run)):
+        if value is not None and not isinstance(value, bool):
+            raise InvalidArgument(f"{name}: {value!r} is neither true nor false")
+    if trigger not in ("manual", "schedule"):
+        raise InvalidArgument(f"trigger: {trigger!r} is neither 'manual' nor 'schedule'")
+    try:
+        age = configured.prune.until if until is None else to_until(until)
+    except ValueError as error:
+        raise InvalidArgument(f"until: {error}") from error
+    return Order(configured, age, configured.prune.all if all is None else all, bool(dry_run), trigger)
+
+
+def decide_prune(prev_run_ts: float | None, now: float, interval_s: float) -> bool:
+    """Whether a scheduled run that is due at `now` runs: not sooner than an interval after the last one.
+
+    A last run further ahead than an interval is a clock that was wrong, not a reason to wait for it.
+    """
+    return prev_run_ts is None or now - prev_run_ts >= interval_s or prev_run_ts - now > interval_s
+
+
+def decide_another_pass(passes: Sequence[Pruned]) -> bool:
+    """Whether to prune again: one pass may take only leaves (moby/buildkit#5436)."""
+    return len(passes) < MAX_PASSES and bool(passes[-1].reclaimed_bytes)
+
+
+def is_complete(passes: Sequence[Pruned]) -> bool:
+    """Whether the last pass found nothing left; not so where the cap, or an unread total, ended it."""
+    return bool(passes) and passes[-1].reclaimed_bytes == 0
+
+
+def prune_argv(until: str, all: bool) -> tuple[str, ...]:
+    """The one command of this job that changes anything."""
+    return (
+        "docker",
+        "builder",
+        "prune",
+        "--force",
+        "--filter",
+        f"until={until}",
+        *(["--all"] if all else []),
+    )
+
+
+def preview_argv(limit_s: int) -> tuple[str, ...]:
+    """Lists cache records; the engine has no dry run of its own."""
+    return reading(("docker", "system", "df", "-v", "--format", "{{json .}}"), limit_s)
+
+
+def choose_records(
+    records: Sequence[CacheRecord], now: datetime, until_s: int, all: bool
+) -> list[CacheRecord]:
+    """The records that a prune would remove, by BuildKit's own rules (cache/manager.go, prune).
+
+    One that is in use, or that a record which stays is built on, stays. Without `all` so do internal and
+    frontend records and those shared with images.
+    """
+    oldest_kept = now - timedelta(seconds=until_s)
+    going = {
+        record.id: record
+        for record in records
+        if not record.in_use
+        and (all or not (record.shared or record.kind in ("internal", "frontend")))
+        and (record.used is None or record.used <= oldest_kept)
+    }
+    while held := {record.parent for record in records if record.id not in going} & going.keys():
+        going = {key: record for key, record in going.items() if key not in held}
+    return list(going.values())
+
+
+def worth_telling(order: Order, reclaimed_bytes: int | None) -> bool:
+    """Whether this much reclaimed reaches the host's `notify_min_gb`."""
+    threshold = order.host.prune.notify_min_gb * GB
+    return threshold > 0 and reclaimed_bytes is not None and reclaimed_bytes >= threshold
+
+
+# The host
+
+
+@dataclass
+class Progress:
+    """How far a run came; it is still true when the run is cut short."""
+
+    engine: Engine | None = None
+    before: FileSystem | None = None
+    after: FileSystem | None = None
+    passes: list[Pruned] = field(default_factory=list)
+    pruning: bool = False  # a prune was sent and has not ended
+    preview: list[CacheRecord] | None = None
+
+
+async def prune(shell: Shell, order: Order, engine: Engine, progress: Progress) -> None:
+    """Prunes until nothing is left or the cap is reached. Raises CommandFailed or HostUnreachable."""
+    progress.before = await disk(shell, engine.root)
+    while not progress.passes or decide_another_pass(progress.passes):
+        progress.pruning = True
+        completed = await shell.run(prune_argv(order.until, order.all), let_finish=True)
+        progress.pruning = False
+        progress.passes.append(parse_prune(completed.check().stdout))
+    progress.after = await disk(shell, engine.root)
+
+
+async def preview(shell: Shell, order: Order, engine: Engine) -> list[CacheRecord]:
+    """The records that `prune` would remove now. Raises CommandFailed or HostUnreachable."""
+    argv = preview_argv(order.host.prune.timeout_s)
+    completed = (await shell.run(argv)).check()
+    records = parse_cache_records(completed.stdout)
+    if records is None or completed.cut:
+        raise CommandFailed(
+            " ".join(argv), completed.exit_status, "no readable list of build cache was printed"
+        )
+    now = engine.now or datetime.now(UTC)  # the engine's clock: ages are measured by it
+    return choose_records(records, now, age_seconds(order.until), order.all)
+
+
+async def visit(run: Run, order: Order, settings: Settings, memory: Memory, progress: Progress) -> None:
+    """Goes to the host and does the work. Raises Skipped, Finished, and the errors of worker.errors."""
+    async with connect(order.host.host, settings) as shell:
+        progress.engine = engine = await look(shell)
+        if order.dry_run:
+            progress.preview = await preview(shell, order, engine)
+            return
+        async with turn(run, memory, engine.id):
+            await asyncio.to_thread(memory.record_engine, run.host, engine.id)
+            left_by = await asyncio.to_thread(memory.may_still_run, engine.id)
+            if order.scheduled and left_by not in (None, run.task_id):
+                raise Skipped(MAY_STILL_RUN)
+            await prune(shell, order, engine, progress)
+
+
+# The run
+
+
+def perform(task: Job, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
+    """One attempt, from the first question to the report. Raises the errors of worker.errors, or Retry."""
+    progress = Progress()
+    limits = task.request.timelimit  # (hard, soft) where the message brought its own
+    soft_limit_s = float(limits[1]) if limits and limits[1] else order.host.prune.timeout_s
+    try:
+        admit(run, memory)
+        if not order.dry_run:
+            enter(run, order, memory)
+        run_limited(visit(run, order, settings, memory, progress), soft_limit_s)
+        reason = None
+    except Skipped as skipped:
+        reason = skipped.args[0]
+    except Finished as finished:
+        if (report := finished.args[0]) is None:
+            raise Ignore from finished  # its retry is on the way
+        return cast(dict[str, Any], report)
+    except (SoftLimitReached, SoftTimeLimitExceeded) as error:
+        reclaimed = sum_reclaimed(progress.passes)
+        passes = len(progress.passes)
+        raise CommandTimedOut(run.host, soft_limit_s, passes, reclaimed, progress.pruning) from error
+    except TransportError as error:
+        if run.retries < MAX_RETRIES:
+            memory.finish(run.attempt, None)
+        raise task.retry(exc=error, countdown=backoff_s(run.retries), max_retries=MAX_RETRIES) from error
+    finally:
+        with remembering():
+            settle(run, order, memory, progress)
+    report = make_report(run, order, progress, reason)
+    with remembering():
+        if progress.passes:
+            memory.record_success(run.host, report["reclaimed_bytes"])
+        memory.finish(run.attempt, report)
+    if worth_telling(order, report["reclaimed_bytes"]):
+        body = f"Pruned {report['reclaimed']} of build cache."
+        notify(settings.notify_urls, f"Holystone: {run.host}", body)
+    return report
+
+
+def enter(run: Run, order: Order, memory: Memory) -> None:
+    """Notes that the run begins, so that failing does not make it run at once again. Raises Skipped."""
+    known = memory.host(run.host)
+    if (
+        order.scheduled
+        and known.last_run_task_id != run.task_id  # retries and second deliveries of this run go through
+        and not decide_prune(known.last_run_ts, run.due_ts, order.host.prune.interval_s)
+    ):
+        raise Skipped(RAN_RECENTLY)
+    memory.record_start(run.host, run.task_id, run.due_ts)
+
+
+def settle(run: Run, order: Order, memory: Memory, progress: Progress) -> None:
+    """Remembers what was done on the host, however the run ended."""
+    if reclaimed := sum_reclaimed(progress.passes):
+        memory.add_reclaimed(run.host, reclaimed)
+    if progress.engine is None:
+        return
+    if progress.pruning:
+        memory.note_may_still_run(progress.engine.id, run.task_id, order.host.prune.interval_s)
+    elif progress.passes:
+        memory.clear_may_still_run(progress.engine.id)  # prunes queue in the engine: the earlier one is over
+
+
+def make_report(run: Run, order: Order, progress: Progress, reason: str | None) -> dict[str, Any]:
+    """The report of a run that is done, or skipped for `reason`."""
+    reclaimed = sum_reclaimed(progress.passes)
+    report = PruneReport(
+        host=run.host,
+        outcome="done" if reason is None else "skipped",
+        reason=reason,
+        reclaimed=size_text(reclaimed),
+        reclaimed_bytes=reclaimed,
+        duration_s=round(time.time() - run.started_ts, 2),
+        trigger=order.trigger,
+        until=order.until,
+        all=order.all,
+        dry_run=order.dry_run,
+        complete=is_complete(progress.passes) if progress.passes else None,
+        passes=len(progress.passes),
+        caches_deleted=sum(done.caches_deleted for done in progress.passes),
+        disk=disk_facts(progress.before, progress.after),
+        engine=engine_facts(progress.engine),
+        started_at=utc_text(datetime.fromtimestamp(run.started_ts, UTC)),
+        attempt=run.retries + 1,
+    )
+    return asdict(report) if progress.preview is None else asdict(report) | preview_facts(progress.preview)
+
+
+_settings = get_settings()
+_timeouts_s = [host.prune.timeout_s for host in _settings.fleet.values()] or [_settings.prune_timeout_s]
+
+
+@app.task(  # type: ignore[untyped-decorator]
+    bind=True,
+    base=Job,
+    throws=(HolystoneError,),  # one line in the worker's log; the traceback is with the result
+    name=f"tasks.{JOB}",
+    soft_time_limit=max(_timeouts_s),  # a host's own, shorter one is kept by the run itself
+    time_limit=max(_timeouts_s) + GRACE_S,
+)
+def prune_build_cache(
+    self: Job,
+    host: str | None = None,
+    *,
+    until: str | int | None = None,
+    all: bool | None = None,
+    dry_run: bool = False,
+    trigger: str = "manual",
+) -> dict[str, Any]:
+    """Prunes the build cache of `host` that was not used for `until`.
+
+    `host` may be left out where one is configured; `until` and `all` default to the host's settings.
+    Returns a PruneReport. Raises the errors of worker.errors; transport errors are retried.
+    """
+    settings, now = get_settings(), time.time()
+    if not settings.fleet:
+        return asdict(skipped_without_host(NO_HOST, utc_text(datetime.fromtimestamp(now, UTC))))
+    order = make_order(settings, host, until, all, dry_run, trigger)
+    due = (self.request.headers or {}).get(DUE_HEADER)
+    run = Run(
+        host=order.host.host.name,
+        task_id=self.request.id or uuid.uuid4().hex,
+        retries=self.request.retries,
+        delivery=uuid.uuid4().hex,
+        started_ts=now,
+        due_ts=float(due) if order.scheduled and due else now,
+    )
+    if not order.host.prune.enabled:
+        return make_report(run, order, Progress(), DISABLED)
+    with open_memory(settings, JOB) as memory:
+        return perform(self, run, order, settings, memory)

@@ -1,0 +1,89 @@
+"""What one run of `prune_build_cache` did to one host: the task's return value (pure)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.docker import CacheRecord, Engine, FileSystem, Pruned
+from worker.sizes import format_size
+
+JOB = "prune_build_cache"
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """The most telling first, because Flower cuts long results. Sizes are bytes, durations seconds.
+
+    `reclaimed_bytes` is what the engine says it removed, None where it said nothing readable;
+    `disk["freed_bytes"]` is what the file system gained meanwhile, less than nothing if others wrote more.
+    """
+
+    host: str | None
+    outcome: str
+    reason: str | None
+    reclaimed: str | None = None
+    reclaimed_bytes: int | None = None
+    duration_s: float = 0.0
+    job: str = JOB
+    trigger: str = "manual"
+    until: str | None = None
+    all: bool | None = None
+    dry_run: bool = False
+    complete: bool | None = None
+    passes: int = 0
+    caches_deleted: int = 0
+    disk: dict[str, Any] | None = None
+    engine: dict[str, Any] | None = None
+    started_at: str | None = None
+    attempt: int = 1
+
+
+def skipped_without_host(reason: str, started_at: str) -> PruneReport:
+    return PruneReport(host=None, outcome="skipped", reason=reason, started_at=started_at)
+
+
+def sum_reclaimed(passes: Sequence[Pruned]) -> int | None:
+    """Bytes of the passes whose total could be read; None if that was none of them."""
+    known = [done.reclaimed_bytes for done in passes if done.reclaimed_bytes is not None]
+    return sum(known) if known else None
+
+
+def size_text(size: int | None) -> str | None:
+    return None if size is None else format_size(size)
+
+
+def disk_facts(before: FileSystem | None, after: FileSystem | None) -> dict[str, Any] | None:
+    """The file system around a prune, or None where df could not say both times."""
+    if before is None or after is None:
+        return None
+    return {
+        "path": after.path,
+        "size_bytes": after.size_bytes,
+        "free_before_bytes": before.free_bytes,
+        "free_after_bytes": after.free_bytes,
+        "freed_bytes": after.free_bytes - before.free_bytes,
+    }
+
+
+def engine_facts(engine: Engine | None) -> dict[str, Any] | None:
+    if engine is None:
+        return None
+    return {"id": engine.id, "server": engine.server, "client": engine.client, "builder": engine.builder}
+
+
+def preview_facts(records: Sequence[CacheRecord]) -> dict[str, Any]:
+    """What a dry run adds to its report: the records that a prune would remove, and when they were used."""
+    used = sorted(record.used for record in records if record.used is not None)
+    size = sum(record.size for record in records)
+    return {
+        "would_reclaim": format_size(size),
+        "would_reclaim_bytes": size,
+        "records": len(records),
+        "oldest_use": utc_text(used[0]) if used else None,
+        "newest_use": utc_text(used[-1]) if used else None,
+    }
+
+
+def utc_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

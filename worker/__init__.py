@@ -1,0 +1,1 @@
+"""How a job reaches a host. Knows nothing of any job."""

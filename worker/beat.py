@@ -1,0 +1,68 @@
+"""Beat's scheduler: RedBeat, and what it leaves to its users."""
+
+import logging
+from datetime import datetime
+from typing import Any
+
+import redis
+from celery.beat import SchedulingError
+from redbeat.schedulers import LUA_EXTEND_TO_SCRIPT, RedBeatScheduler, RedBeatSchedulerEntry, get_redis
+
+from worker.schedule import DUE_HEADER
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler(RedBeatScheduler):  # type: ignore[misc]
+    """RedBeat (memory and lock in Redis), and: never run is due now; messages carry when they were due;
+    a run that can't be sent stays due; Redis going away, or coming back empty, doesn't end beat."""
+
+    lock: Any = None
+
+    def _maybe_entry(self, name: str, entry: Any) -> RedBeatSchedulerEntry:
+        entry = super()._maybe_entry(name, entry)
+        entry.last_run_at = None  # Celery says "now", so that a new entry would wait one interval first
+        return entry
+
+    def apply_async(
+        self, entry: RedBeatSchedulerEntry, producer: Any = None, advance: bool = True, **_: Any
+    ) -> Any:
+        before: datetime | None = entry.last_run_at
+        entry = self.reserve(entry) if advance else entry
+        headers = {DUE_HEADER: entry.last_run_at.timestamp()}
+        try:
+            return self.app.send_task(
+                entry.task, entry.args, entry.kwargs, producer=producer, headers=headers, **entry.options
+            )
+        except Exception as error:  # whatever the broker raises: the run was not sent, so it is not done
+            entry.last_run_at = before
+            self._put_back(entry)
+            raise SchedulingError(f"{entry.name} not sent, stays due: {error}") from error
+
+    def _put_back(self, entry: RedBeatSchedulerEntry) -> None:
+        get_redis(self.app).hdel(entry.key, "meta")
+        entry.save()
+
+    def tick(self, **kwargs: Any) -> float:
+        """Sends what is due; returns the seconds until the next tick."""
+        try:
+            if self.lock is None and not self._take_lock():
+                return float(self.max_interval)  # another beat is at work
+            return float(super().tick(**kwargs))
+        except redis.exceptions.LockError:
+            log.warning("beat lock lost: taking it again")
+            self.lock = None
+        except redis.RedisError as error:
+            log.warning("redis away: error=%s", error)
+            self.lock = None
+        return 1.0
+
+    def _take_lock(self) -> bool:
+        client = get_redis(self.app)
+        lock = client.lock(self.lock_key, timeout=self.lock_timeout)
+        lock.lua_extend = client.register_script(LUA_EXTEND_TO_SCRIPT)
+        if not lock.acquire(blocking=False):
+            return False
+        self.lock = lock
+        self.setup_schedule()  # Redis may have come back empty
+        return True

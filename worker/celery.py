@@ -1,0 +1,17 @@
+"""The Celery app: `celery -A worker worker|beat|flower|call`."""
+
+import gc
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_before_create_process
+
+app = Celery("holystone")
+app.config_from_object("celeryconfig")
+
+
+@worker_before_create_process.connect  # type: ignore[untyped-decorator]
+def share_memory(**_: Any) -> None:
+    """16 forked slots take 136 MB instead of 414 when the collector leaves the shared pages alone."""
+    gc.collect()
+    gc.freeze()

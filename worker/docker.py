@@ -1,0 +1,184 @@
+"""What the docker CLI and df print, as values (pure). Text from a host is never trusted to have a shape."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from worker.errors import UnsupportedEngine
+from worker.sizes import parse_size
+
+T = TypeVar("T")
+
+_VERSION = re.compile(r"version v?([0-9][0-9A-Za-z.~-]*)", re.ASCII)
+_TOTAL = re.compile(r"^(?:Total reclaimed space|Total):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_ENGINE_ID = re.compile(r"[A-Za-z0-9:_-]{8,128}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A Docker engine and the CLI that speaks to it. `builder` is `buildx 0.13.1` or `classic`."""
+
+    id: str
+    server: str
+    client: str | None
+    builder: str
+    root: str
+    now: datetime | None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What one prune said. `reclaimed_bytes` is None where its total can't be read."""
+
+    reclaimed_bytes: int | None
+    caches_deleted: int
+
+
+@dataclass(frozen=True)
+class CacheRecord:
+    """One BuildKit cache record; `used` is its last use, or its creation where it was never used again."""
+
+    id: str
+    parent: str
+    kind: str
+    size: int
+    used: datetime | None
+    in_use: bool
+    shared: bool
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """Size and free space in bytes of the file system that holds `path`."""
+
+    path: str
+    size_bytes: int
+    free_bytes: int
+
+
+def parse_engine(cli_version: str, info: str, endpoint: str) -> Engine:
+    """The engine behind a host's `docker`, from the output of the three commands in worker/look.py.
+
+    Raises UnsupportedEngine unless all three say: Docker's own CLI, a Docker engine, a socket on that host.
+    """
+    if not cli_version.startswith("Docker version "):
+        raise UnsupportedEngine(
+            f"`docker` is not Docker's CLI but says {_start(cli_version)}; install docker-cli"
+        )
+    host = _json(endpoint, str)
+    if host is None or not host.startswith("unix://"):
+        raise UnsupportedEngine(
+            f"docker's endpoint is {_start(host or endpoint)}, not a socket on that host; "
+            "unset DOCKER_HOST and DOCKER_CONTEXT there, or configure the engine's own host"
+        )
+    facts = _json(info, dict) or {}
+    engine_id, server, root = (str(facts.get(key) or "") for key in ("ID", "ServerVersion", "DockerRootDir"))
+    if not (_ENGINE_ID.fullmatch(engine_id) and server and root.startswith("/")):
+        raise UnsupportedEngine(f"`docker info` does not describe a Docker engine: {_start(info)}")
+    client = _VERSION.search(cli_version)
+    return Engine(
+        id=engine_id,
+        server=_plain(server),
+        client=_plain(client[1]) if client else None,
+        builder=_builder(facts, client[1] if client else ""),
+        root=root,
+        now=parse_time(str(facts.get("SystemTime") or "")),
+    )
+
+
+def _builder(facts: dict[str, Any], client: str) -> str:
+    # From CLI 23 on `docker builder` is buildx where that is installed; before, never.
+    major = client.split(".")[0]
+    info = facts.get("ClientInfo")
+    plugins = info.get("Plugins") if isinstance(info, dict) else None
+    for plugin in plugins if isinstance(plugins, list) else []:
+        if (
+            isinstance(plugin, dict)
+            and plugin.get("Name") == "buildx"
+            and major.isdigit()
+            and int(major) >= 23
+        ):
+            return f"buildx {_plain(str(plugin.get('Version') or 'unknown'))}"
+    return "classic"
+
+
+def parse_prune(stdout: str) -> Pruned:
+    """What `docker builder prune` printed: classic (CLI without buildx) or buildx's table.
+
+    Only the last total counts, and one that is not a size is unknown, not zero.
+    """
+    totals = list(_TOTAL.finditer(stdout))
+    total = parse_size(totals[-1][1]) if totals else None
+    body = stdout[: totals[-1].start()] if totals else stdout
+    lines = [line for line in body.splitlines() if line.strip()]
+    header = next((n for n, line in enumerate(lines) if _is_header(line)), None)
+    return Pruned(total, 0 if header is None else len(lines) - header - 1)
+
+
+def _is_header(line: str) -> bool:
+    return line.startswith("Deleted build cache objects:") or line.split()[:2] == ["ID", "RECLAIMABLE"]
+
+
+def parse_cache_records(stdout: str) -> list[CacheRecord] | None:
+    """The build cache in `docker system df -v --format '{{json .}}'`, or None where it has no such list."""
+    usage = _json(stdout, dict) or {}
+    records = usage.get("BuildCache")
+    if not isinstance(records, list):
+        return None
+    return [_record(record) for record in records if isinstance(record, dict)]
+
+
+def _record(record: dict[str, Any]) -> CacheRecord:
+    def text(key: str) -> str:
+        return str(record.get(key) or "")
+
+    return CacheRecord(
+        id=text("ID"),
+        parent=text("Parent"),
+        kind=text("CacheType"),
+        size=parse_size(text("Size")) or 0,
+        used=parse_time(text("LastUsedAt")) or parse_time(text("CreatedAt")),
+        in_use=text("InUse") != "false",  # in doubt it stays
+        shared=text("Shared") != "false",
+    )
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time as docker prints it (`2026-11-21T03:59:13.87Z`, `2026-11-21 04:08:29.16 +0000 UTC`), or None."""
+    match = re.match(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,9})? ?(Z|[+-]\d\d:?\d\d)", text, re.ASCII)
+    if match is None:
+        return None
+    day, clock, fraction, zone = match.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_df(stdout: str, path: str) -> FileSystem | None:
+    """The one file system that `df -Pk PATH` lists, or None."""
+    lines = stdout.splitlines()
+    numbers = re.search(r"\s(\d+)\s+(-?\d+)\s+(-?\d+)\s+\d+%\s", lines[1]) if len(lines) == 2 else None
+    if numbers is None:
+        return None
+    return FileSystem(path, int(numbers[1]) * 1024, int(numbers[3]) * 1024)
+
+
+def _json(text: str, kind: type[T]) -> T | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, kind) else None
+
+
+def _plain(version: str) -> str:
+    """`v26.1.5+dfsg1` -> `26.1.5`."""
+    return version.removeprefix("v").split("+")[0]
+
+
+def _start(text: str) -> str:
+    return repr(text.strip()[:120])

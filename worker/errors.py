@@ -1,0 +1,87 @@
+"""Every way in which a run can fail: one class each, one sentence each.
+
+Arguments are JSON values and rebuild the exception, because Celery's JSON result backend stores an
+exception as its type and its `args`. No argument ever holds a secret.
+"""
+
+
+class HolystoneError(Exception):
+    """Base of all errors that a run reports on purpose."""
+
+    def __repr__(self) -> str:
+        # Flower shows the repr; the default would show bare arguments instead of the sentence.
+        return f"{type(self).__name__}: {self}"
+
+
+class InvalidArgument(HolystoneError):
+    """A value given by hand makes no sense; the message names the field and the remedy."""
+
+
+class UnknownHost(HolystoneError):
+    """The host is not in the settings, and only configured hosts are ever contacted."""
+
+    def __init__(self, host: str, known: list[str]) -> None:
+        super().__init__(host, known)
+
+    def __str__(self) -> str:
+        host, known = self.args
+        return f"{host!r} is not a configured host; known: {', '.join(known)}"
+
+
+class TransportError(HolystoneError):
+    """The way to the host failed; the same run may succeed a little later, so these are retried."""
+
+
+class HostUnreachable(TransportError):
+    """No connection, no answer in time, or the connection was lost."""
+
+
+class HostKeyRejected(HolystoneError):
+    """The host's key is unknown, changed or revoked; nothing was sent."""
+
+
+class AuthenticationFailed(HolystoneError):
+    """The host refused every key on offer, or a key or ssh setting can't be used."""
+
+
+class UnsupportedEngine(HolystoneError):
+    """The host's `docker` is not Docker's, or its endpoint is not a socket on that host."""
+
+
+class CommandFailed(HolystoneError):
+    """A command on the host exited with an error, or printed what can't be used."""
+
+    def __init__(self, command: str, exit_status: int | None, stderr: str) -> None:
+        super().__init__(command, exit_status, stderr)
+
+    def __str__(self) -> str:
+        command, exit_status, stderr = self.args
+        status = "was killed by a signal" if exit_status is None else f"exited with status {exit_status}"
+        return f"`{command}` {status}: {stderr or '(nothing on stderr)'}"
+
+
+class CommandTimedOut(HolystoneError):
+    """The run reached its soft limit."""
+
+    def __init__(
+        self, host: str, seconds: float, passes: int, reclaimed_bytes: int | None, may_still_run: bool
+    ) -> None:
+        super().__init__(host, seconds, passes, reclaimed_bytes, may_still_run)
+
+    def __str__(self) -> str:
+        host, seconds, passes, reclaimed_bytes, may_still_run = self.args
+        amount = "an unknown amount" if reclaimed_bytes is None else f"{reclaimed_bytes} bytes"
+        still = (
+            "the prune was left to finish and may still run on the host"
+            if may_still_run
+            else "nothing runs on"
+        )
+        return (
+            f"{host}: not finished after {seconds:g} s ({passes} passes done, {amount} reclaimed so far); "
+            f"may_still_run={may_still_run}: {still}. "
+            "A first run on a full disk takes long: raise HOLYSTONE_PRUNE_TIMEOUT_S (prune.timeout_s)."
+        )
+
+
+class GivenUp(HolystoneError):
+    """The run ended its worker each time it was delivered, and is not tried again."""

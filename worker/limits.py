@@ -1,0 +1,62 @@
+"""How long a run may take, and how soon a failed one is tried again."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+GRACE_S = 30  # from the soft to the hard limit: time to leave the host and to write things down
+MAX_RETRIES = 3
+LONGEST_BACKOFF_S = 30  # a waiting retry counts towards the visibility timeout, so it stays short
+
+
+def backoff_s(retries: int) -> float:
+    """Seconds before the next attempt: 5, 10, 20, at most 30, each cut by up to half so that hosts spread."""
+    return min(5.0 * pow(2.0, retries), LONGEST_BACKOFF_S) * random.uniform(0.5, 1)
+
+
+class SoftLimitReached(Exception):
+    """The soft limit struck; the coroutine was cancelled."""
+
+
+def run_limited(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Runs a coroutine to its end, or raises SoftLimitReached after `seconds` or at Celery's soft limit.
+
+    Celery raises its soft limit from a signal handler, where asyncio would swallow it; here the signal
+    cancels the coroutine instead.
+    """
+
+    async def limited() -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(seconds) as limit:
+
+                def strike() -> None:
+                    with contextlib.suppress(RuntimeError):  # over already
+                        limit.reschedule(loop.time())
+
+                with _on_soft_limit(lambda: loop.call_soon_threadsafe(strike)):
+                    return await coroutine
+        except TimeoutError as error:
+            if limit.expired():
+                raise SoftLimitReached from error
+            raise
+
+    return asyncio.run(limited())
+
+
+@contextlib.contextmanager
+def _on_soft_limit(strike: Callable[[], object]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, lambda *_: strike())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)

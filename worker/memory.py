@@ -1,0 +1,178 @@
+"""What Redis remembers per job: runs and totals of each host, one lock per engine, deliveries of a run."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from worker.settings import Settings
+
+LOCK_TTL_S = 30  # a crashed worker's lock is gone after this long; a live one renews it three times as often
+RUN_TTL_S = 86_400
+
+# Renews the lock where it is ours, or gone because Redis came back empty; another's stays.
+_RENEW = """
+local owner = redis.call('get', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+return 1
+"""
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+def open_redis(settings: Settings) -> redis.Redis:
+    """A client that rides out a restart of Redis (about 20 s) and notices a dead connection in 5 s."""
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        health_check_interval=25,
+        retry=Retry(ExponentialBackoff(cap=4, base=0.1), retries=9),
+        retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+    )
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """What is remembered of one host. Times are Unix seconds, None where it never happened."""
+
+    last_run_ts: float | None = None
+    last_run_task_id: str | None = None
+    last_success_ts: float | None = None
+    last_reclaimed_bytes: int | None = None
+    total_reclaimed_bytes: int = 0
+    last_error: str | None = None
+    consecutive_failures: int = 0
+    engine_id: str | None = None
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, str]) -> "HostMemory":
+        def number(key: str) -> float | None:
+            return float(fields[key]) if fields.get(key) else None
+
+        reclaimed = number("last_reclaimed_bytes")
+        return cls(
+            last_run_ts=number("last_run_ts"),
+            last_run_task_id=fields.get("last_run_task_id"),
+            last_success_ts=number("last_success_ts"),
+            last_reclaimed_bytes=None if reclaimed is None else int(reclaimed),
+            total_reclaimed_bytes=int(number("total_reclaimed_bytes") or 0),
+            last_error=fields.get("last_error") or None,
+            consecutive_failures=int(number("consecutive_failures") or 0),
+            engine_id=fields.get("engine_id"),
+        )
+
+
+class Memory:
+    """The memory of one job. Every method is one round trip; all raise redis.RedisError if Redis is away."""
+
+    def __init__(self, client: redis.Redis, job: str) -> None:
+        self._redis, self._job = client, job
+
+    def _key(self, kind: str, name: str) -> str:
+        return f"holystone:{self._job}:{kind}:{name}"
+
+    # One run
+
+    def count_delivery(self, run: str) -> int:
+        """How often `run` (a task id and attempt) was delivered, this time included."""
+        key = self._key("deliveries", run)
+        with self._redis.pipeline() as pipe:
+            pipe.incr(key)
+            pipe.expire(key, RUN_TTL_S)
+            return cast(int, pipe.execute()[0])
+
+    def finish(self, run: str, report: dict[str, Any] | None) -> None:
+        """This attempt is over, with its report if it has one: a second copy of its message does nothing."""
+        self._redis.set(self._key("finished", run), json.dumps(report), ex=RUN_TTL_S)
+
+    def finished(self, run: str) -> tuple[bool, dict[str, Any] | None]:
+        """Whether this attempt is over, and its report."""
+        text = cast("str | None", self._redis.get(self._key("finished", run)))
+        return text is not None, json.loads(text) if text else None
+
+    # One host
+
+    def host(self, host: str) -> HostMemory:
+        return HostMemory.from_fields(cast(dict[str, str], self._redis.hgetall(self._key("host", host))))
+
+    def hosts(self, hosts: list[str]) -> dict[str, HostMemory]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for host in hosts:
+                pipe.hgetall(self._key("host", host))
+            return dict(zip(hosts, map(HostMemory.from_fields, pipe.execute()), strict=True))
+
+    def record_start(self, host: str, task_id: str, due_ts: float) -> None:
+        """A run begins; `due_ts` is when it was due, for the next one's anti-frequency."""
+        self._set(host, last_run_ts=due_ts, last_run_task_id=task_id)
+
+    def record_engine(self, host: str, engine_id: str) -> None:
+        self._set(host, engine_id=engine_id)
+
+    def record_success(self, host: str, reclaimed_bytes: int | None) -> None:
+        self._set(
+            host,
+            last_success_ts=time.time(),
+            last_reclaimed_bytes="" if reclaimed_bytes is None else reclaimed_bytes,
+            last_error="",
+            consecutive_failures=0,
+        )
+
+    def record_failure(self, host: str, error: str) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.hset(self._key("host", host), "last_error", error)
+            pipe.hincrby(self._key("host", host), "consecutive_failures", 1)
+            pipe.execute()
+
+    def add_reclaimed(self, host: str, reclaimed_bytes: int) -> None:
+        self._redis.hincrby(self._key("host", host), "total_reclaimed_bytes", reclaimed_bytes)
+
+    def _set(self, host: str, **fields: Any) -> None:
+        self._redis.hset(self._key("host", host), mapping=fields)
+
+    # One engine
+
+    def take(self, engine_id: str, token: str) -> bool:
+        """Takes the engine's lock for LOCK_TTL_S, if it is free. `token` is `<task id>/<delivery>`."""
+        return bool(self._redis.set(self._key("lock", engine_id), token, nx=True, px=LOCK_TTL_S * 1000))
+
+    def renew(self, engine_id: str, token: str) -> bool:
+        """Holds the lock for another LOCK_TTL_S; False where another run has it by now."""
+        return bool(self._redis.eval(_RENEW, 1, self._key("lock", engine_id), token, str(LOCK_TTL_S * 1000)))
+
+    def release(self, engine_id: str, token: str) -> None:
+        """Gives the lock back if it is still ours."""
+        self._redis.eval(_RELEASE, 1, self._key("lock", engine_id), token)
+
+    def holder(self, engine_id: str) -> str | None:
+        """The task id of the run that holds the engine's lock."""
+        token = cast("str | None", self._redis.get(self._key("lock", engine_id)))
+        return token.split("/")[0] if token else None
+
+    def note_may_still_run(self, engine_id: str, task_id: str, interval_s: int) -> None:
+        """A prune was left running in the engine; remembered until an interval has passed."""
+        self._redis.set(self._key("may_still_run", engine_id), task_id, ex=interval_s)
+
+    def may_still_run(self, engine_id: str) -> str | None:
+        """The task id of the run that left a prune running in the engine."""
+        return cast("str | None", self._redis.get(self._key("may_still_run", engine_id)))
+
+    def clear_may_still_run(self, engine_id: str) -> None:
+        self._redis.delete(self._key("may_still_run", engine_id))
+
+
+@contextlib.contextmanager
+def open_memory(settings: Settings, job: str) -> Iterator[Memory]:
+    """The memory of `job`, over a connection of its own."""
+    client = open_redis(settings)
+    try:
+        yield Memory(client, job)
+    finally:
+        client.close()

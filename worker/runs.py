@@ -1,0 +1,115 @@
+"""What every run of every job has: an identity, one turn at a time per engine, a record of its failure."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from celery import Task
+
+from worker.errors import GivenUp, UnknownHost
+from worker.memory import LOCK_TTL_S, Memory, open_memory
+from worker.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+MAX_DELIVERIES = 3
+ALREADY_RUNNING = "already running"
+_RENEW_S = LOCK_TTL_S / 3
+_WAIT_S = 0.5
+
+
+@dataclass(frozen=True)
+class Run:
+    """One delivery of one attempt. `due_ts` is when it was due, else when it started; Unix seconds."""
+
+    host: str
+    task_id: str
+    retries: int
+    delivery: str
+    started_ts: float
+    due_ts: float
+
+    @property
+    def attempt(self) -> str:
+        """What all deliveries of this attempt's message share."""
+        return f"{self.task_id}:{self.retries}"
+
+
+class Skipped(Exception):
+    """This run does nothing; `args[0]` is the reason that its report gives."""
+
+
+class Finished(Exception):
+    """Another delivery of the same message did this run; `args[0]` is its report, None if it is retried."""
+
+
+def admit(run: Run, memory: Memory) -> None:
+    """Raises Finished for a message that was dealt with, GivenUp for one that keeps killing workers."""
+    finished, report = memory.finished(run.attempt)
+    if finished:
+        raise Finished(report)
+    if memory.count_delivery(run.attempt) > MAX_DELIVERIES:
+        raise GivenUp(
+            f"{run.host}: delivered {MAX_DELIVERIES} times, and each time its worker died; not tried again"
+        )
+
+
+@contextlib.asynccontextmanager
+async def turn(run: Run, memory: Memory, engine_id: str) -> AsyncIterator[None]:
+    """This run's turn at the engine: no other run of the job, whatever it calls the host, works there.
+
+    Raises Skipped where another run has the turn. A second delivery of the same message waits for the
+    first, and then raises Finished, or takes over from it if it died.
+    """
+    token = f"{run.task_id}/{run.delivery}"
+    while not await asyncio.to_thread(memory.take, engine_id, token):
+        if await asyncio.to_thread(memory.holder, engine_id) not in (run.task_id, None):
+            raise Skipped(ALREADY_RUNNING)
+        await asyncio.sleep(_WAIT_S)
+    keeper = asyncio.create_task(_keep(memory, engine_id, token))
+    try:
+        finished, report = await asyncio.to_thread(memory.finished, run.attempt)
+        if finished:
+            raise Finished(report)
+        yield
+    finally:
+        keeper.cancel()
+        with remembering():
+            await asyncio.to_thread(memory.release, engine_id, token)
+
+
+async def _keep(memory: Memory, engine_id: str, token: str) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_S)
+        with remembering():
+            if not await asyncio.to_thread(memory.renew, engine_id, token):
+                log.warning("lock lost to another run: engine=%s", engine_id)
+
+
+@contextlib.contextmanager
+def remembering() -> Iterator[None]:
+    """For what is written down after the work is done: Redis being away must not undo the report."""
+    try:
+        yield
+    except redis.RedisError as error:
+        log.warning("not remembered, Redis is away: error=%s", error)
+
+
+class Job(Task):  # type: ignore[misc]
+    """A Celery task whose failures are remembered per host, also those that end its process."""
+
+    abstract = True
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        # At the hard limit this runs in the worker's main process: the child is gone.
+        settings = get_settings()
+        named = args[0] if args else kwargs.get("host")
+        host = named if named else next(iter(settings.fleet), None)
+        if host not in settings.fleet or isinstance(exc, UnknownHost) or kwargs.get("dry_run"):
+            return
+        with remembering(), open_memory(settings, self.name.removeprefix("tasks.")) as memory:
+            memory.record_failure(host, repr(exc))

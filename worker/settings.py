@@ -1,0 +1,169 @@
+"""Settings: the environment, then `.env`, then `holystone.toml`, then the defaults.
+
+A typo never costs the operator the janitor, nor more than was meant: what makes no sense is set aside
+with a warning, and the next source (in the end the default) is used instead.
+"""
+
+import functools
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from worker.ages import to_until
+from worker.fleet import POLICY_FIELDS, HostSettings, LeftOut, PrunePolicy, build_fleet
+from worker.hosts import split_list
+from worker.sources import PREFIX, TOML_FILE, Keep, Unusable, flatten, keep_usable, read_dotenv, read_toml
+
+DAY_S = 86_400
+TABLES = ("prune", "ssh")
+
+
+def _as_list(value: object) -> object:
+    return split_list(value) if isinstance(value, str) else value
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("a finite number")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("a redis URL starts with redis://, rediss:// or unix://")
+    return value
+
+
+Age = Annotated[str, BeforeValidator(_no_bool), BeforeValidator(str), AfterValidator(to_until)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_as_list)]
+Seconds = Annotated[int, BeforeValidator(_no_bool)]
+
+
+class Settings(BaseSettings):
+    """One field per variable: HOLYSTONE_PRUNE_INTERVAL_S is `interval_s` below `[prune]` in the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,  # compose files pass unset variables on as empty ones
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis: broker, results and memory."
+    )
+    hosts: Names = Field(
+        (), repr=False, description="`ssh://[user@]host[:port]` or `local`, by commas or spaces."
+    )
+    prune_enabled: bool = Field(True, description="The kill switch: false stops every prune.")
+    prune_interval_s: Seconds = Field(
+        21_600, ge=1, le=366 * DAY_S, description="Seconds between two scheduled prunes of a host."
+    )
+    prune_until: Age = Field("24h", description="Cache not used for this long goes; 30m, 24h, 7d, 1w.")
+    prune_all: bool = Field(False, description="Also internal, frontend and shared cache of that age.")
+    prune_timeout_s: Seconds = Field(
+        120, ge=1, le=7 * DAY_S, description="Soft limit of one run in seconds; the hard limit is 30 s later."
+    )
+    prune_notify_min_gb: Annotated[float, BeforeValidator(_no_bool), AfterValidator(_finite)] = Field(
+        0,
+        ge=0,
+        description="Tell NOTIFY_URLS of a prune that reclaims this much (GB = 1024^3 bytes); 0: never.",
+    )
+    notify_urls: Secrets = Field((), description="Apprise URLs, by commas or spaces.")
+    ssh_config: Path | None = Field(None, description="ssh_config file in place of OpenSSH's own.")
+    ssh_known_hosts: Path | None = Field(None, description="known_hosts file in place of OpenSSH's own.")
+    ssh_identity: Path | None = Field(None, description="Private key file in place of OpenSSH's own.")
+    ssh_connect_timeout_s: Annotated[float, BeforeValidator(_no_bool), AfterValidator(_finite)] = Field(
+        10, gt=0, le=600, description="Seconds for connecting and logging in."
+    )
+
+    # Found while loading; no variable sets these.
+    fleet: dict[str, HostSettings] = Field(default_factory=dict, exclude=True)
+    left_out: tuple[LeftOut, ...] = Field((), exclude=True)
+    warnings: tuple[str, ...] = Field((), exclude=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # load_settings reads the other sources, leniently
+
+
+_FOUND = ("fleet", "left_out", "warnings")
+VARIABLES = {PREFIX + field.upper(): field for field in Settings.model_fields if field not in _FOUND}
+TYPES: dict[str, TypeAdapter[Any]] = {
+    field: TypeAdapter(Annotated[(info.annotation, *info.metadata, None)])  # type: ignore[arg-type]
+    for field, info in Settings.model_fields.items()
+    if field not in _FOUND
+}
+# In doubt nothing is deleted, and never more than was meant.
+_keep: Keep = functools.partial(keep_usable, TYPES, {"prune_enabled": False, "prune_all": False})
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """The settings of this process, read once from the working folder."""
+    return load_settings(Path.cwd())
+
+
+def load_settings(folder: Path) -> Settings:
+    """Reads all sources; `folder` holds `.env` and `holystone.toml`. Never fails for what they hold."""
+    tables, broken_toml = read_toml(folder / TOML_FILE)
+    dotenv, broken_dotenv = read_dotenv(folder / ".env")
+    in_file = flatten(tables, TABLES)
+    per_host = in_file.pop("hosts", {})
+    if isinstance(per_host, (str, list)):
+        in_file["hosts"], per_host = per_host, {}
+    layers = [  # last wins
+        (TOML_FILE, in_file),
+        (".env", {VARIABLES.get(name, name): value for name, value in dotenv.items()}),
+        ("the environment", EnvSettingsSource(Settings)() | dict.fromkeys(_unknown_variables(), "")),
+    ]
+    merged: dict[str, Any] = {}
+    from_environment: set[str] = set()
+    unusable: list[Unusable] = []
+    warnings: list[str] = []
+    for where, values in layers:
+        warnings += [f"{where}: unknown setting {name}, ignored" for name in values if name not in TYPES]
+        kept, bad = _keep({field: value for field, value in values.items() if field in TYPES}, where)
+        merged |= kept
+        unusable += bad
+        if where != TOML_FILE:
+            from_environment |= kept.keys()
+    for broken in filter(None, (broken_toml, broken_dotenv)):
+        # The part that can't be read may have said "off", or an age longer than the default.
+        merged["prune_enabled"] = False
+        warnings.append(f"{broken}: pruning is off until it can be read")
+    settings = Settings(**merged)
+    warnings += [
+        f"{PREFIX}{bad.field.upper()} ({bad.where}) holds {bad.held}, which makes no sense; "
+        f"used instead: {getattr(settings, bad.field)}"
+        for bad in unusable
+    ]
+    policy = PrunePolicy(**{field: getattr(settings, f"prune_{field}") for field in POLICY_FIELDS})
+    fleet, left_out, fleet_warnings = build_fleet(settings.hosts, per_host, policy, from_environment, _keep)
+    return settings.model_copy(
+        update={"fleet": fleet, "left_out": left_out, "warnings": (*warnings, *fleet_warnings)}
+    )
+
+
+def _unknown_variables() -> list[str]:
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in VARIABLES)

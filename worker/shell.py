@@ -1,0 +1,172 @@
+"""The only door to a host: `connect(host)` gives a Shell, whose `run(argv)` runs one command there."""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, NamedTuple, Protocol
+
+import asyncssh
+
+from worker.errors import CommandFailed, HostUnreachable
+from worker.hosts import Host
+from worker.settings import Settings
+from worker.ssh import open_connection
+
+MAX_OUTPUT = 8 * 1024 * 1024  # what a run keeps of each stream; the rest is read and dropped
+TAIL = 64 * 1024  # of a longer stream the end is kept too: totals stand there
+_CHUNK = 64 * 1024
+_POLL_S = 0.01
+_CLOSE_S = 1
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended. `exit_status` is None where a signal ended it; `cut` where output was dropped."""
+
+    argv: tuple[str, ...]
+    exit_status: int | None
+    stdout: str
+    stderr: str
+    cut: bool = False
+
+    def check(self) -> "Completed":
+        """Itself, if the command succeeded. Raises CommandFailed with the first lines of stderr."""
+        if self.exit_status != 0:
+            raise CommandFailed(shlex.join(self.argv), self.exit_status, first_lines(self.stderr))
+        return self
+
+
+class Shell(Protocol):
+    """A way to run commands on one host."""
+
+    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+        """Runs `argv` without a terminal or input.
+
+        Cancelled meanwhile, it kills the command, or with `let_finish` leaves it to itself on the host.
+        Raises HostUnreachable if the connection is lost.
+        """
+
+
+def first_lines(text: str, lines: int = 5, width: int = 300) -> str:
+    """The start of a command's output, short enough for a report."""
+    kept = [line.rstrip()[:width] for line in text.strip().splitlines()[:lines]]
+    return "\n".join(line for line in kept if line.isprintable() or line)
+
+
+@contextlib.asynccontextmanager
+async def connect(host: Host, settings: Settings) -> AsyncIterator[Shell]:
+    """A Shell on `host`, by ssh or on this machine.
+
+    Raises HostUnreachable, HostKeyRejected or AuthenticationFailed.
+    """
+    if host.is_local:
+        yield LocalShell()
+        return
+    connection = await open_connection(host, settings)
+    try:
+        yield SshShell(connection, host)
+    finally:
+        connection.close()
+        with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
+            await asyncio.wait_for(connection.wait_closed(), _CLOSE_S)
+
+
+class SshShell:
+    """Commands over one ssh connection, each in a session of its own."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, host: Host) -> None:
+        self._connection, self._host = connection, host
+
+    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+        try:
+            process: asyncssh.SSHClientProcess[bytes] = await self._connection.create_process(
+                shlex.join(argv), stdin=asyncssh.DEVNULL, encoding=None
+            )
+            try:
+                out, err = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+                await process.wait_closed()
+            except asyncio.CancelledError:
+                if not let_finish:
+                    process.kill()  # sshd ignores this for forced commands: reading commands bound themselves
+                raise
+        except (asyncssh.Error, OSError) as error:
+            raise HostUnreachable(
+                f"{self._host.name}: connection lost during `{argv[0]}`: {error}"
+            ) from error
+        if process.exit_status is None and process.exit_signal is None:
+            raise HostUnreachable(f"{self._host.name}: connection lost during `{argv[0]}`")
+        return Completed(
+            argv=tuple(argv),
+            exit_status=None if process.exit_signal else process.exit_status,
+            stdout=out.text,
+            stderr=err.text,
+            cut=out.cut or err.cut,
+        )
+
+
+class LocalShell:
+    """Commands on this machine, without a shell in between.
+
+    Output goes to unnamed files, not pipes: a prune that is left to finish must not die at its next write.
+    """
+
+    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            try:
+                process = subprocess.Popen(  # asyncio's would be killed when the event loop closes
+                    argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                )
+            except OSError as error:
+                return Completed(tuple(argv), 127, "", f"{argv[0]}: {error.strerror}")
+            try:
+                while (status := process.poll()) is None:
+                    await asyncio.sleep(_POLL_S)
+            except asyncio.CancelledError:
+                if not let_finish:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                raise
+            output, errors = _read_file(out), _read_file(err)
+        return Completed(
+            argv=tuple(argv),
+            exit_status=None if status < 0 else status,
+            stdout=output.text,
+            stderr=errors.text,
+            cut=output.cut or errors.cut,
+        )
+
+
+class Kept(NamedTuple):
+    """What was kept of a stream, and whether its middle was dropped."""
+
+    text: str
+    cut: bool
+
+
+def _read_file(file: IO[bytes]) -> Kept:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(MAX_OUTPUT)
+    if size <= MAX_OUTPUT + TAIL:
+        return Kept((head + file.read()).decode("utf-8", "replace"), False)
+    file.seek(-TAIL, os.SEEK_END)
+    return Kept((head + file.read()).decode("utf-8", "replace"), True)
+
+
+async def _read(stream: Any) -> Kept:
+    """All of a stream up to MAX_OUTPUT, then about its last TAIL bytes."""
+    head, tail, cut = bytearray(), bytearray(), False
+    while chunk := await stream.read(_CHUNK):
+        room = MAX_OUTPUT - len(head)
+        head += chunk[:room]
+        tail += chunk[room:]
+        if len(tail) > 2 * TAIL:
+            cut = True
+            del tail[:-TAIL]
+    return Kept((head + tail).decode("utf-8", "replace"), cut)

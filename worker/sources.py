@@ -1,0 +1,83 @@
+"""Where settings come from, and what is done with a value that makes no sense (pure but for the reading)."""
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import TypeAdapter, ValidationError
+
+PREFIX = "HOLYSTONE_"
+TOML_FILE = "holystone.toml"
+_SECRET = ("redis_url", "notify_urls")
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """One value that was set aside: which setting, where it stood, what it held (as it may be shown)."""
+
+    field: str
+    where: str
+    held: str
+
+
+def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The tables of a TOML file ({} if there is none), and what is wrong with it where it can't be read."""
+    try:
+        return tomllib.loads(path.read_text("utf-8")), None
+    except FileNotFoundError:
+        return {}, None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return {}, f"{path.name} can't be read ({error})"
+
+
+def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
+    """The HOLYSTONE_ variables of a `.env` file, without empty ones, and what is wrong if anything."""
+    try:
+        found = dotenv_values(path, encoding="utf-8", interpolate=False) if path.exists() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, f"{path.name} can't be read ({error})"
+    return {name: value for name, value in found.items() if name.startswith(PREFIX) and value}, None
+
+
+def flatten(tables: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """`{"prune": {"until": "7d"}}` -> `{"prune_until": "7d"}` for the tables that `names` lists."""
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        if key in names and isinstance(value, Mapping):
+            flat |= {f"{key}_{inner}": content for inner, content in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+Keep = Callable[[Mapping[str, Any], str], tuple[dict[str, Any], list[Unusable]]]
+
+
+def keep_usable(
+    types: Mapping[str, TypeAdapter[Any]],
+    if_unreadable: Mapping[str, Any],
+    values: Mapping[str, Any],
+    where: str,
+) -> tuple[dict[str, Any], list[Unusable]]:
+    """The values that validate, and the others. `if_unreadable` replaces a value instead of dropping it."""
+    kept: dict[str, Any] = {}
+    unusable = []
+    for field, value in values.items():
+        try:
+            kept[field] = types[field].validate_python(value)
+        except ValidationError:
+            unusable.append(Unusable(field, where, shown(field, value)))
+            if field in if_unreadable:
+                kept[field] = if_unreadable[field]
+    return kept, unusable
+
+
+def shown(field: str, value: object) -> str:
+    """A value as a warning may show it: no secret, no screenful."""
+    if field in _SECRET:
+        return "(not shown: it may hold a password)"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
