@@ -18,9 +18,9 @@ _longest_hard_limit = max(_hard_limits, default=_settings.prune_timeout_s + GRAC
 # a run whose worker was killed waits this long (and up to 100 s more) for another worker.
 _visibility_timeout = _longest_hard_limit + LONGEST_BACKOFF_S + 15
 
-# A half-open connection is noticed by these; without them a worker hung for more than 150 s.
+# A half-open connection is left within a minute thanks to these and to worker/broker.py.
 _socket = {
-    "socket_timeout": 15,
+    "socket_timeout": 8,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
@@ -34,7 +34,7 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # the default gives up after 100 tries
 result_backend = _url
 result_backend_transport_options = {"visibility_timeout": _visibility_timeout}
-redis_socket_timeout = 15
+redis_socket_timeout = 8
 redis_socket_connect_timeout = 5
 redis_socket_keepalive = True
 redis_retry_on_timeout = True

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from celery import Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from tasks.report import (
@@ -37,7 +38,7 @@ from worker.limits import GRACE_S, MAX_RETRIES, SoftLimitReached, backoff_s, run
 from worker.look import disk, look, reading
 from worker.memory import Memory, open_memory
 from worker.notify import notify
-from worker.runs import Finished, Job, Run, Skipped, admit, remembering, turn
+from worker.runs import Finished, Run, Skipped, admit, remembering, turn
 from worker.schedule import DUE_HEADER
 from worker.settings import Settings, get_settings
 from worker.shell import Shell, connect
@@ -75,7 +76,7 @@ def make_order(settings: Settings, host: Any, until: Any, all: Any, dry_run: Any
         if len(settings.fleet) > 1:
             raise InvalidArgument(f"host: several are configured, name one of {', '.join(settings.fleet)}")
         host = next(iter(settings.fleet))
-    if host not in settings.fleet:
+    if not isinstance(host, str) or host not in settings.fleet:
         raise UnknownHost(str(host)[:300], list(settings.fleet))
     configured = settings.fleet[host]
     for name, value in (("all", all), ("dry_run", dry_run)):
@@ -142,8 +143,10 @@ def choose_records(
         and (all or not (record.shared or record.kind in ("internal", "frontend")))
         and (record.used is None or record.used <= oldest_kept)
     }
-    while held := {record.parent for record in records if record.id not in going} & going.keys():
-        going = {key: record for key, record in going.items() if key not in held}
+    held = [parent for record in records if record.id not in going for parent in record.parents]
+    while held:
+        if stays := going.pop(held.pop(), None):
+            held += stays.parents
     return list(going.values())
 
 
@@ -210,7 +213,7 @@ async def visit(run: Run, order: Order, settings: Settings, memory: Memory, prog
 # The run
 
 
-def perform(task: Job, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
+def perform(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
     """One attempt, from the first question to the report. Raises the errors of worker.errors, or Retry."""
     progress = Progress()
     limits = task.request.timelimit  # (hard, soft) where the message brought its own
@@ -304,14 +307,13 @@ _timeouts_s = [host.prune.timeout_s for host in _settings.fleet.values()] or [_s
 
 @app.task(  # type: ignore[untyped-decorator]
     bind=True,
-    base=Job,
     throws=(HolystoneError,),  # one line in the worker's log; the traceback is with the result
     name=f"tasks.{JOB}",
     soft_time_limit=max(_timeouts_s),  # a host's own, shorter one is kept by the run itself
     time_limit=max(_timeouts_s) + GRACE_S,
 )
 def prune_build_cache(
-    self: Job,
+    self: Task,
     host: str | None = None,
     *,
     until: str | int | None = None,

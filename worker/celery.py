@@ -6,6 +6,10 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_before_create_process
 
+from worker import broker
+
+broker.install()
+
 app = Celery("holystone")
 app.config_from_object("celeryconfig")
 

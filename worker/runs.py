@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from celery import Task
+from celery.signals import task_failure
 
 from worker.errors import GivenUp, UnknownHost
 from worker.memory import LOCK_TTL_S, Memory, open_memory
@@ -16,6 +16,7 @@ from worker.settings import get_settings
 
 log = logging.getLogger(__name__)
 
+TASKS = "tasks."  # what the names of our tasks begin with
 MAX_DELIVERIES = 3
 ALREADY_RUNNING = "already running"
 _RENEW_S = LOCK_TTL_S / 3
@@ -99,17 +100,18 @@ def remembering() -> Iterator[None]:
         log.warning("not remembered, Redis is away: error=%s", error)
 
 
-class Job(Task):  # type: ignore[misc]
-    """A Celery task whose failures are remembered per host, also those that end its process."""
+@task_failure.connect  # type: ignore[untyped-decorator]
+def remember_failure(sender: Any, exception: BaseException, args: Any, kwargs: Any, **_: Any) -> None:
+    """Notes the failure of a job's run with its host.
 
-    abstract = True
-
-    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        # At the hard limit this runs in the worker's main process: the child is gone.
-        settings = get_settings()
-        named = args[0] if args else kwargs.get("host")
-        host = named if named else next(iter(settings.fleet), None)
-        if host not in settings.fleet or isinstance(exc, UnknownHost) or kwargs.get("dry_run"):
-            return
-        with remembering(), open_memory(settings, self.name.removeprefix("tasks.")) as memory:
-            memory.record_failure(host, repr(exc))
+    A signal, because at the hard limit it is sent in the worker's main process (the child is gone), where
+    Task.on_failure is not called.
+    """
+    if not sender.name.startswith(TASKS):
+        return
+    settings = get_settings()
+    host = args[0] if args else (kwargs or {}).get("host") or next(iter(settings.fleet), None)
+    if host not in settings.fleet or isinstance(exception, UnknownHost) or (kwargs or {}).get("dry_run"):
+        return
+    with remembering(), open_memory(settings, sender.name.removeprefix(TASKS)) as memory:
+        memory.record_failure(host, repr(exception))

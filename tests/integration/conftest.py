@@ -1,0 +1,38 @@
+"""Fixtures of the integration tests: a real ssh server and networks that misbehave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.network import BannerThenSilent, Blackhole, SilentServer
+from tests.support.requirements import require_sshd
+from tests.support.sshd import SshServer
+
+
+@pytest.fixture
+def own_ssh_server(tmp_path: Path) -> Iterator[SshServer]:
+    """An sshd of this test's own, to stop and to change the key of."""
+    require_sshd()
+    with SshServer(tmp_path / "sshd") as server:
+        yield server
+
+
+@pytest.fixture
+def silent_server() -> Iterator[SilentServer]:
+    with SilentServer() as server:
+        yield server
+
+
+@pytest.fixture
+def banner_then_silent() -> Iterator[BannerThenSilent]:
+    with BannerThenSilent() as server:
+        yield server
+
+
+@pytest.fixture
+def blackhole() -> Iterator[Blackhole]:
+    with Blackhole() as address:
+        yield address

@@ -1,0 +1,119 @@
+"""Celery as its users start it: `python -m celery -A worker ...` in processes of its own."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from tests.support.paths import CHECKOUT
+from tests.support.ports import LOOPBACK
+from tests.support.processes import Process, clean_environment, descendants
+from tests.support.waiting import wait_until
+
+
+class CeleryProcess(Process):
+    """One celery command. `tmp` takes its log, pid file and home, and is where it runs.
+
+    The checkout is on the import path, not the working folder, so that a developer's own .env or
+    holystone.toml is not read.
+    """
+
+    command: ClassVar[str]
+
+    def __init__(self, env: Mapping[str, str], *args: str, tmp: Path) -> None:
+        tag = f"{self.command}-{secrets.token_hex(3)}"
+        self.tmp = tmp / tag
+        home = self.tmp / "home"
+        home.mkdir(parents=True)
+        paths = os.pathsep.join(filter(None, [str(CHECKOUT), env.get("PYTHONPATH")]))
+        super().__init__(
+            [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "worker",
+                self.command,
+                *self._own_options(tag, args),
+                *args,
+            ],
+            env=clean_environment(home, {**env, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}),
+            cwd=self.tmp,
+            log=self.tmp / "log",
+        )
+
+    def _own_options(self, tag: str, args: tuple[str, ...]) -> list[str]:
+        return [f"--pidfile={self.tmp / 'pid'}"]
+
+    def wait_ready(self, deadline: float = 30) -> None:
+        """Wait up to `deadline` seconds until it does its work."""
+        raise NotImplementedError
+
+
+class Worker(CeleryProcess):
+    """A Celery worker; its node name is its own unless `args` give one."""
+
+    command = "worker"
+
+    def _own_options(self, tag: str, args: tuple[str, ...]) -> list[str]:
+        options = super()._own_options(tag, args)
+        named = any(arg.startswith(("-n", "--hostname")) for arg in args)
+        leveled = any(arg.startswith(("-l", "--loglevel")) for arg in args)
+        # "ready" is only logged at INFO.
+        return (
+            options + ([] if named else [f"--hostname={tag}@%h"]) + ([] if leveled else ["--loglevel=INFO"])
+        )
+
+    def wait_ready(self, deadline: float = 30) -> None:
+        self.wait_for_log(" ready.", deadline)
+
+    def pool_pids(self) -> list[int]:
+        """The processes below the main one: those that run tasks."""
+        return descendants(self.pid)
+
+
+class Beat(CeleryProcess):
+    """Celery beat."""
+
+    command = "beat"
+
+    def _own_options(self, tag: str, args: tuple[str, ...]) -> list[str]:
+        leveled = any(arg.startswith(("-l", "--loglevel")) for arg in args)
+        schedule = f"--schedule={self.tmp / 'schedule'}"
+        return [*super()._own_options(tag, args), schedule, *([] if leveled else ["--loglevel=INFO"])]
+
+    def wait_ready(self, deadline: float = 30) -> None:
+        self.wait_for_log("beat: Starting...", deadline)
+
+
+class Flower(CeleryProcess):
+    """Flower on a loopback port."""
+
+    command = "flower"
+
+    def __init__(self, env: Mapping[str, str], port: int, *args: str, tmp: Path) -> None:
+        self.port = port
+        self.url = f"http://{LOOPBACK}:{port}"
+        super().__init__(env, *args, tmp=tmp)
+
+    def _own_options(self, tag: str, args: tuple[str, ...]) -> list[str]:
+        return [f"--address={LOOPBACK}", f"--port={self.port}"]
+
+    def wait_ready(self, deadline: float = 30) -> None:
+        def healthy() -> bool:
+            assert self.running(), f"Flower ended ({self.returncode()}):\n{self.log()}"
+            connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2)
+            try:
+                connection.request("GET", "/healthcheck")
+                return connection.getresponse().status == 200
+            except (OSError, http.client.HTTPException):
+                return False
+            finally:
+                connection.close()
+
+        wait_until(healthy, deadline, f"Flower to answer on {self.url}", poll_s=0.05, detail=self.log)

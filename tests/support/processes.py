@@ -1,0 +1,157 @@
+"""Start, look at and end processes, by pid only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.waiting import wait_until
+
+
+def is_running(pid: int) -> bool:
+    """Whether `pid` exists and is not a zombie."""
+    return _state_and_parent(pid)[0] not in ("", "Z", "X")
+
+
+def command_line(pid: int) -> str:
+    """The command line of `pid`, its arguments joined by blanks; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> list[int]:
+    """Every running process below `pid`, parents first."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            state, parent = _state_and_parent(int(entry))
+            if state not in ("", "Z", "X"):
+                children.setdefault(parent, []).append(int(entry))
+    found = list(children.get(pid, []))
+    for each in found:
+        found.extend(children.get(each, []))
+    return found
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Signal `pid`; one that is gone is no error."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The least a command needs, plus `extra`: nothing of the developer's own settings leaks in."""
+    base = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    return {**base, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    try:
+        # The command name, in brackets, may itself hold blanks and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return "", 0
+    return fields[0], int(fields[1])
+
+
+class Process:
+    """A command in its own session and process group, its output in a log file.
+
+    If the process that started it is SIGKILLed, the group is killed too: a guard holds one end of a pipe.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> None:
+        self.argv = list(argv)
+        self.log_path = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                self.argv,
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._popen.pid
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r _ || kill -s KILL -- "-$1"', "guard", str(self.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill_all()
+
+    def log(self) -> str:
+        """What the command has written so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def returncode(self) -> int | None:
+        """The exit status (negative: the signal), None while it runs."""
+        return self._popen.poll()
+
+    def signal(self, number: int) -> None:
+        """Signal the main process alone."""
+        self._popen.send_signal(number)
+
+    def kill_all(self) -> None:
+        """SIGKILL the whole process group at once, as a power cut would."""
+        if self._guard.poll() is not None:
+            return  # Ended before: the group's number may be another's by now.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+        self._end_guard()
+
+    def terminate(self, timeout_s: float = 20) -> int:
+        """SIGTERM the main process and wait for it; what it left of its group is killed. The exit status."""
+        self._popen.terminate()
+        try:
+            wait_until(
+                lambda: not self.running(), timeout_s, f"{self.argv} to end on SIGTERM", detail=self.log
+            )
+        finally:
+            self.kill_all()
+        return self._popen.wait()
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the command to end by itself; its exit status."""
+        wait_until(lambda: not self.running(), timeout_s, f"{self.argv} to end", detail=self.log)
+        return self._popen.wait()
+
+    def wait_for_log(self, text: str, timeout_s: float) -> None:
+        """Wait until the log holds `text`; AssertionError at once where the command ends before that."""
+
+        def seen() -> bool:
+            if text in self.log():
+                return True
+            assert self.running(), f"{self.argv} ended ({self.returncode()}) before {text!r}:\n{self.log()}"
+            return False
+
+        wait_until(seen, timeout_s, f"{text!r} in the log of {self.argv}", detail=self.log)
+
+    def _end_guard(self) -> None:
+        self._guard.kill()
+        self._guard.wait()
+        if self._guard.stdin:
+            self._guard.stdin.close()
