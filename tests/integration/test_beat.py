@@ -1,0 +1,128 @@
+"""Beat's schedule: what is due, what is remembered, and who sends."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.support.celery_processes import Beat
+from tests.support.client import environment
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+from worker.schedule import DUE_HEADER
+
+QUEUE = "celery"
+LONG_S = 3600
+
+
+def start_beat(redis: RedisServer, tmp: Path, hosts: str = "ssh://a ssh://b", **settings: object) -> Beat:
+    env = environment(redis.url, hosts, **({"prune_interval_s": LONG_S} | settings))
+    beat = Beat(env, tmp=tmp)
+    beat.wait_ready()
+    return beat
+
+
+def messages(redis: RedisServer) -> list[dict[str, Any]]:
+    """The messages in the queue, oldest first."""
+    return [json.loads(text) for text in reversed(redis.client().lrange(QUEUE, 0, -1))]
+
+
+def arguments(message: Mapping[str, Any]) -> dict[str, Any]:
+    kwargs: dict[str, Any] = json.loads(base64.b64decode(message["body"]))[1]
+    return kwargs
+
+
+def sent_hosts(redis: RedisServer) -> list[str]:
+    return [arguments(message)["host"] for message in messages(redis)]
+
+
+def scheduled(redis: RedisServer) -> set[str]:
+    return {str(name).removeprefix("redbeat:") for name in redis.client().zrange("redbeat::schedule", 0, -1)}
+
+
+def test_a_host_that_was_never_pruned_is_due_now(redis: RedisServer, tmp_path: Path) -> None:
+    with start_beat(redis, tmp_path) as beat:
+        wait_until(lambda: len(messages(redis)) == 2, 20, "both hosts to be sent", detail=beat.log)
+    assert sorted(sent_hosts(redis)) == ["a", "b"]
+    assert arguments(messages(redis)[0])["trigger"] == "schedule"
+
+
+def test_a_message_carries_its_limits_its_due_time_and_an_expiry_within_the_interval(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    with start_beat(redis, tmp_path, "ssh://a", prune_timeout_s=77) as beat:
+        wait_until(lambda: messages(redis), 20, "the message", detail=beat.log)
+    headers = messages(redis)[0]["headers"]
+    assert headers["timelimit"] == [107, 77]
+    expires = datetime.fromisoformat(headers["expires"]).timestamp()
+    assert LONG_S - 5 <= expires - headers[DUE_HEADER] < LONG_S
+
+
+def test_a_restart_of_beat_neither_repeats_nor_forgets_a_run(redis: RedisServer, tmp_path: Path) -> None:
+    interval_s = 8
+    with start_beat(redis, tmp_path, "ssh://a", prune_interval_s=interval_s) as beat:
+        wait_until(lambda: messages(redis), 20, "the first run", detail=beat.log)
+        beat.terminate()
+    with start_beat(redis, tmp_path, "ssh://a", prune_interval_s=interval_s) as beat:
+        wait_until(lambda: len(messages(redis)) == 2, 20, "the second run", detail=beat.log)
+    first, second = (message["headers"][DUE_HEADER] for message in messages(redis))
+    assert interval_s <= second - first < interval_s + 3
+
+
+def test_two_beats_send_one_message_and_the_second_succeeds_a_killed_one_within_a_minute(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    interval_s = 4
+    with (
+        start_beat(redis, tmp_path, "ssh://a", prune_interval_s=interval_s) as first,
+        start_beat(redis, tmp_path, "ssh://a", prune_interval_s=interval_s) as second,
+    ):
+        wait_until(lambda: len(messages(redis)) >= 3, 30, "three runs", detail=first.log)
+        dues = [message["headers"][DUE_HEADER] for message in messages(redis)]
+        assert all(later - earlier >= interval_s for earlier, later in zip(dues, dues[1:], strict=False))
+        assert "Sending due task" not in second.log()
+        first.kill_all()
+        before = len(messages(redis))
+        wait_until(lambda: len(messages(redis)) > before, 60, "the second beat", detail=second.log)
+
+
+def test_a_redis_that_comes_back_empty_does_not_stop_beat(redis: RedisServer, tmp_path: Path) -> None:
+    with start_beat(redis, tmp_path) as beat:
+        wait_until(lambda: len(messages(redis)) == 2, 20, "both hosts", detail=beat.log)
+        redis.wipe()
+        wait_until(lambda: len(messages(redis)) == 2, 60, "both hosts to be due again", detail=beat.log)
+        assert scheduled(redis) == {"prune-build-cache:a", "prune-build-cache:b"}
+        assert beat.running()
+
+
+def test_a_beat_that_starts_before_redis_waits_for_it(redis: RedisServer, tmp_path: Path) -> None:
+    redis.stop()
+    env = environment(redis.url, "ssh://a", prune_interval_s=LONG_S)
+    with Beat(env, tmp=tmp_path) as beat:
+        beat.wait_for_log("Retrying Redis connection", 20)
+        redis.start()
+        wait_until(lambda: messages(redis), 60, "the run to be sent", detail=beat.log)
+
+
+def test_hosts_that_leave_the_settings_leave_the_schedule(redis: RedisServer, tmp_path: Path) -> None:
+    with start_beat(redis, tmp_path, "ssh://a ssh://b") as beat:
+        wait_until(lambda: len(messages(redis)) == 2, 20, "both hosts", detail=beat.log)
+        beat.terminate()
+    with start_beat(redis, tmp_path, "ssh://b ssh://c") as beat:
+        wait_until(lambda: len(messages(redis)) == 3, 20, "the new host", detail=beat.log)
+        assert scheduled(redis) == {"prune-build-cache:b", "prune-build-cache:c"}
+        beat.terminate()
+    with start_beat(redis, tmp_path, "") as beat:
+        wait_until(lambda: not scheduled(redis), 20, "the schedule to be empty", detail=beat.log)
+
+
+def test_the_kill_switch_leaves_no_schedule_entry(redis: RedisServer, tmp_path: Path) -> None:
+    with start_beat(redis, tmp_path, "ssh://a") as beat:
+        wait_until(lambda: scheduled(redis), 20, "the entry", detail=beat.log)
+        beat.terminate()
+    with start_beat(redis, tmp_path, "ssh://a", prune_enabled="false") as beat:
+        wait_until(lambda: not scheduled(redis), 20, "the entry to go", detail=beat.log)
