@@ -59,10 +59,11 @@ async def open_connection(host: Host, settings: Settings) -> asyncssh.SSHClientC
 
 def _wanted(host: Host, settings: Settings) -> dict[str, Any]:
     """Arguments for asyncssh; the rest comes from the ssh_config files, the agent and the default keys."""
-    config = [settings.ssh_config] if settings.ssh_config else [_USER_CONFIG.expanduser(), _SYSTEM_CONFIG]
+    own = settings.ssh_config
+    config = [own.expanduser()] if own else [_USER_CONFIG.expanduser(), _SYSTEM_CONFIG]
     wanted: dict[str, Any] = {
         "host": host.address,
-        "config": [path for path in config if settings.ssh_config or path.is_file()],
+        "config": [path for path in config if own or path.is_file()],
         "keepalive_interval": _KEEPALIVE_S,
         "keepalive_count_max": 3,
         "login_timeout": settings.ssh_connect_timeout_s,
