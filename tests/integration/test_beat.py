@@ -9,10 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+from celery import Celery
+
 from tests.support.celery_processes import Beat
 from tests.support.client import environment
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
+from worker.beat import Scheduler
 from worker.schedule import DUE_HEADER
 
 QUEUE = "celery"
@@ -126,3 +130,23 @@ def test_the_kill_switch_leaves_no_schedule_entry(redis: RedisServer, tmp_path: 
         beat.terminate()
     with start_beat(redis, tmp_path, "ssh://a", prune_enabled="false") as beat:
         wait_until(lambda: not scheduled(redis), 20, "the entry to go", detail=beat.log)
+
+
+def test_a_run_that_cannot_be_sent_stays_due(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("test", broker=redis.url, backend=redis.url, set_as_current=False)
+    entry = {"task": "t", "schedule": 3600.0, "kwargs": {}, "options": {}}
+    app.conf.update(redbeat_redis_url=redis.url, redbeat_redis_options={}, beat_schedule={"entry": entry})
+    scheduler = Scheduler(app)
+    scheduler.setup_schedule()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("broker full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(app, "send_task", refuse)
+        scheduler.tick()
+    assert redis.client().llen(QUEUE) == 0
+    scheduler.tick()
+    assert redis.client().llen(QUEUE) == 1
+    scheduler.tick()
+    assert redis.client().llen(QUEUE) == 1

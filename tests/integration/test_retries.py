@@ -1,0 +1,45 @@
+"""Retries of a scheduled run: it keeps its expiry, its limits and its due time, and is not "ran recently"."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.support.celery_processes import Worker
+from tests.support.client import Client, environment
+from tests.support.redis_server import RedisServer
+from tests.support.sshd import SshServer
+from tests.support.stand_in_docker import StandInDocker
+from tests.support.waiting import wait_until
+from worker.schedule import DUE_HEADER
+
+
+def test_a_scheduled_run_is_retried_until_its_host_is_back(
+    redis: RedisServer, own_ssh_server: SshServer, tmp_path: Path
+) -> None:
+    own_ssh_server.stand_in("docker", StandInDocker(tmp_path / "docker").script)
+    own_ssh_server.stop()
+    settings = {"ssh_identity": own_ssh_server.identity, "ssh_known_hosts": own_ssh_server.known_hosts}
+    env = environment(redis.url, own_ssh_server.url, prune_interval_s=600, **settings)
+    due = time.time() - 5
+    options = {"expires": 599, "soft_time_limit": 20, "time_limit": 50, "headers": {DUE_HEADER: due}}
+    with Worker(env, "--concurrency=1", tmp=tmp_path) as worker:
+        worker.wait_ready()
+        client = Client(redis.url)
+        sent = client.send(own_ssh_server.name, trigger="schedule", options=options)
+        wait_until(lambda: sent.state == "RETRY", 30, "the first attempt to fail", detail=worker.log)
+        own_ssh_server.start()
+        report = sent.get(60, worker.log)
+        assert (report["outcome"], report["attempt"]) == ("done", 2)
+        memory = redis.client().hgetall(f"holystone:prune_build_cache:host:{own_ssh_server.name}")
+        assert float(memory["last_run_ts"]) == due
+        assert (memory["last_error"], memory["consecutive_failures"]) == ("", "0")
+        # The next one, due too soon, is skipped for the time that this one was due.
+        soon = client.send(
+            own_ssh_server.name, trigger="schedule", options=options | {"headers": {DUE_HEADER: due + 599}}
+        )
+        assert soon.get()["reason"] == "ran recently"
+        later = client.send(
+            own_ssh_server.name, trigger="schedule", options=options | {"headers": {DUE_HEADER: due + 600}}
+        )
+        assert later.get()["outcome"] == "done"
