@@ -3,14 +3,24 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from celery import Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
+from tasks.prune_policy import (
+    Order,
+    choose_records,
+    decide_another_pass,
+    decide_prune,
+    is_complete,
+    make_order,
+    preview_argv,
+    prune_argv,
+    worth_telling,
+)
 from tasks.report import (
     JOB,
     PruneReport,
@@ -22,20 +32,17 @@ from tasks.report import (
     sum_reclaimed,
     utc_text,
 )
-from worker.ages import age_seconds, to_until
+from worker.ages import age_seconds
 from worker.celery import app
 from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records, parse_prune
 from worker.errors import (
     CommandFailed,
     CommandTimedOut,
     HolystoneError,
-    InvalidArgument,
     TransportError,
-    UnknownHost,
 )
-from worker.fleet import HostSettings
 from worker.limits import GRACE_S, MAX_RETRIES, SoftLimitReached, backoff_s, run_limited
-from worker.look import disk, look, reading
+from worker.look import disk, look
 from worker.memory import Memory, open_memory
 from worker.notify import notify
 from worker.runs import Finished, Run, Skipped, admit, remembering, turn
@@ -43,117 +50,10 @@ from worker.schedule import DUE_HEADER
 from worker.settings import Settings, get_settings
 from worker.shell import Shell, connect
 
-MAX_PASSES = 5
-GB = 1024**3
-
 NO_HOST = "no host configured: set HOLYSTONE_HOSTS"
 DISABLED = "pruning is off (HOLYSTONE_PRUNE_ENABLED)"
 RAN_RECENTLY = "ran recently"
 MAY_STILL_RUN = "an earlier prune may still run on this engine"
-
-
-# Decisions
-
-
-@dataclass(frozen=True)
-class Order:
-    """One run as it was asked for, checked. `until` is in the engines' form."""
-
-    host: HostSettings
-    until: str
-    all: bool
-    dry_run: bool
-    trigger: str
-
-    @property
-    def scheduled(self) -> bool:
-        return self.trigger == "schedule"
-
-
-def make_order(settings: Settings, host: Any, until: Any, all: Any, dry_run: Any, trigger: Any) -> Order:
-    """Raises UnknownHost, or InvalidArgument naming the argument and what it takes."""
-    if host is None:
-        if len(settings.fleet) > 1:
-            raise InvalidArgument(f"host: several are configured, name one of {', '.join(settings.fleet)}")
-        host = next(iter(settings.fleet))
-    if not isinstance(host, str) or host not in settings.fleet:
-        raise UnknownHost(str(host)[:300], list(settings.fleet))
-    configured = settings.fleet[host]
-    for name, value in (("all", all), ("dry_run", dry_run)):
-        if value is not None and not isinstance(value, bool):
-            raise InvalidArgument(f"{name}: {value!r} is neither true nor false")
-    if trigger not in ("manual", "schedule"):
-        raise InvalidArgument(f"trigger: {trigger!r} is neither 'manual' nor 'schedule'")
-    try:
-        age = configured.prune.until if until is None else to_until(until)
-    except ValueError as error:
-        raise InvalidArgument(f"until: {error}") from error
-    return Order(configured, age, configured.prune.all if all is None else all, bool(dry_run), trigger)
-
-
-def decide_prune(prev_run_ts: float | None, now: float, interval_s: float) -> bool:
-    """Whether a scheduled run that is due at `now` runs: not sooner than an interval after the last one.
-
-    A last run further ahead than an interval is a clock that was wrong, not a reason to wait for it.
-    """
-    return prev_run_ts is None or now - prev_run_ts >= interval_s or prev_run_ts - now > interval_s
-
-
-def decide_another_pass(passes: Sequence[Pruned]) -> bool:
-    """Whether to prune again: one pass may take only leaves (moby/buildkit#5436)."""
-    return len(passes) < MAX_PASSES and bool(passes[-1].reclaimed_bytes)
-
-
-def is_complete(passes: Sequence[Pruned]) -> bool:
-    """Whether the last pass found nothing left; not so where the cap, or an unread total, ended it."""
-    return bool(passes) and passes[-1].reclaimed_bytes == 0
-
-
-def prune_argv(until: str, all: bool) -> tuple[str, ...]:
-    """The one command of this job that changes anything."""
-    return (
-        "docker",
-        "builder",
-        "prune",
-        "--force",
-        "--filter",
-        f"until={until}",
-        *(["--all"] if all else []),
-    )
-
-
-def preview_argv(limit_s: int) -> tuple[str, ...]:
-    """Lists cache records; the engine has no dry run of its own."""
-    return reading(("docker", "system", "df", "-v", "--format", "{{json .}}"), limit_s)
-
-
-def choose_records(
-    records: Sequence[CacheRecord], now: datetime, until_s: int, all: bool
-) -> list[CacheRecord]:
-    """The records that a prune would remove, by BuildKit's own rules (cache/manager.go, prune).
-
-    One that is in use, or that a record which stays is built on, stays. Without `all` so do internal and
-    frontend records and those shared with images.
-    """
-    oldest_kept = now - timedelta(seconds=until_s)
-    going = {
-        record.id: record
-        for record in records
-        if not record.in_use
-        and (all or not (record.shared or record.kind in ("internal", "frontend")))
-        and (record.used is None or record.used <= oldest_kept)
-    }
-    held = [parent for record in records if record.id not in going for parent in record.parents]
-    while held:
-        if stays := going.pop(held.pop(), None):
-            held += stays.parents
-    return list(going.values())
-
-
-def worth_telling(order: Order, reclaimed_bytes: int | None) -> bool:
-    """Whether this much reclaimed reaches the host's `notify_min_gb`."""
-    threshold = order.host.prune.notify_min_gb * GB
-    return threshold > 0 and reclaimed_bytes is not None and reclaimed_bytes >= threshold
 
 
 # The host

@@ -10,6 +10,7 @@ _UNITS = {
     "w": 604800, "week": 604800, "weeks": 604800,
 }  # fmt: skip
 _PART = re.compile(r"([0-9]+)\s*([a-z]+)\s*")
+_LONGEST_TEXT = 100
 _LONGEST_S = 100 * 366 * 86400  # Go's durations end at 292 years
 
 
@@ -18,6 +19,8 @@ def age_seconds(age: str) -> int:
 
     Raises ValueError for anything else, for zero, and beyond 100 years.
     """
+    if len(age) > _LONGEST_TEXT:
+        raise ValueError(f"{age[:20]!r}... is not an age; write for example 30m, 24h, 7d or 1w")
     text = age.strip().lower()
     if re.fullmatch(r"[0-9]+", text, re.ASCII):
         text += "s"

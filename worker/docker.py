@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from worker.errors import UnsupportedEngine
+from worker.errors import CommandFailed, UnsupportedEngine
 from worker.sizes import parse_size
 
 T = TypeVar("T")
 
-_VERSION = re.compile(r"version v?([0-9][0-9A-Za-z.~-]*)", re.ASCII)
-_TOTAL = re.compile(r"^(?:Total reclaimed space|Total):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_VERSION = re.compile(r"version v?([0-9][0-9A-Za-z.~-]{0,63})", re.ASCII)
+_TOTAL = re.compile(r"^(?:Total reclaimed space|Total):(.*)$", re.MULTILINE)
+_DF = re.compile(r"\s(\d{1,19})\s+(-?\d{1,19})\s+(-?\d{1,19})\s+\d{1,3}%\s", re.ASCII)
 _ENGINE_ID = re.compile(r"[A-Za-z0-9:_-]{8,128}", re.ASCII)
 
 
@@ -41,7 +42,7 @@ class CacheRecord:
     """One BuildKit cache record; `used` is its last use, or its creation where it was never used again."""
 
     id: str
-    parent: str
+    parents: tuple[str, ...]
     kind: str
     size: int
     used: datetime | None
@@ -61,21 +62,23 @@ class FileSystem:
 def parse_engine(cli_version: str, info: str, endpoint: str) -> Engine:
     """The engine behind a host's `docker`, from the output of the three commands in worker/look.py.
 
-    Raises UnsupportedEngine unless all three say: Docker's own CLI, a Docker engine, a socket on that host.
+    Raises UnsupportedEngine unless all three say: Docker's own CLI, a Docker engine, a socket on that host;
+    CommandFailed where the engine does not answer its CLI.
     """
     if not cli_version.startswith("Docker version "):
         raise UnsupportedEngine(
             f"`docker` is not Docker's CLI but says {_start(cli_version)}; install docker-cli"
         )
-    host = _json(endpoint, str)
-    if host is None or not host.startswith("unix://"):
+    if not is_socket(endpoint):
         raise UnsupportedEngine(
-            f"docker's endpoint is {_start(host or endpoint)}, not a socket on that host; "
+            f"docker's endpoint is {_start(_json(endpoint, str) or endpoint)}, not a socket on that host; "
             "unset DOCKER_HOST and DOCKER_CONTEXT there, or configure the engine's own host"
         )
     facts = _json(info, dict) or {}
+    if errors := facts.get("ServerErrors"):  # up to CLI 26 `docker info --format` then exits with 0
+        raise CommandFailed("docker info", 0, str(errors[0] if isinstance(errors, list) else errors)[:300])
     engine_id, server, root = (str(facts.get(key) or "") for key in ("ID", "ServerVersion", "DockerRootDir"))
-    if not (_ENGINE_ID.fullmatch(engine_id) and server and root.startswith("/")):
+    if not (_ENGINE_ID.fullmatch(engine_id) and server and root.startswith("/") and root.isprintable()):
         raise UnsupportedEngine(f"`docker info` does not describe a Docker engine: {_start(info)}")
     client = _VERSION.search(cli_version)
     return Engine(
@@ -86,6 +89,11 @@ def parse_engine(cli_version: str, info: str, endpoint: str) -> Engine:
         root=root,
         now=parse_time(str(facts.get("SystemTime") or "")),
     )
+
+
+def is_socket(endpoint: str) -> bool:
+    """Whether the endpoint of docker's context is a socket on the CLI's own machine."""
+    return (_json(endpoint, str) or "").startswith("unix://")
 
 
 def _builder(facts: dict[str, Any], client: str) -> str:
@@ -136,7 +144,7 @@ def _record(record: dict[str, Any]) -> CacheRecord:
 
     return CacheRecord(
         id=text("ID"),
-        parent=text("Parent"),
+        parents=tuple(filter(None, text("Parent").split(", "))),  # a merge has several
         kind=text("CacheType"),
         size=parse_size(text("Size")) or 0,
         used=parse_time(text("LastUsedAt")) or parse_time(text("CreatedAt")),
@@ -152,16 +160,16 @@ def parse_time(text: str) -> datetime | None:
         return None
     day, clock, fraction, zone = match.groups()
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}")
-        return moment.astimezone(UTC)
+        moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{zone}").astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+    return moment if moment.year >= 1970 else None  # Go's zero time, year 1, means never
 
 
 def parse_df(stdout: str, path: str) -> FileSystem | None:
     """The one file system that `df -Pk PATH` lists, or None."""
     lines = stdout.splitlines()
-    numbers = re.search(r"\s(\d+)\s+(-?\d+)\s+(-?\d+)\s+\d+%\s", lines[1]) if len(lines) == 2 else None
+    numbers = _DF.search(lines[1]) if len(lines) == 2 else None
     if numbers is None:
         return None
     return FileSystem(path, int(numbers[1]) * 1024, int(numbers[3]) * 1024)
@@ -177,7 +185,7 @@ def _json(text: str, kind: type[T]) -> T | None:
 
 def _plain(version: str) -> str:
     """`v26.1.5+dfsg1` -> `26.1.5`."""
-    return version.removeprefix("v").split("+")[0]
+    return version.removeprefix("v").split("+")[0][:64]
 
 
 def _start(text: str) -> str:

@@ -66,6 +66,7 @@ def redact(text: str) -> str:
     userinfo, at, rest = text.removeprefix(scheme).rpartition("@")
     if at:
         user, colon, _ = userinfo.partition(":")
+        user = user if _USER.fullmatch(user) else "***" * bool(user)
         userinfo = "***" if not scheme else user + (":***" if colon else "")
     elif not rest.startswith("["):
         # `ssh://user:secret` cut off before its @ looks like a host with a strange port.

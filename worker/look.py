@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.docker import Engine, FileSystem, parse_df, parse_engine
+from worker.docker import Engine, FileSystem, is_socket, parse_df, parse_engine
 from worker.shell import Completed, Shell
 
 LOOK_LIMIT_S = 60
@@ -32,7 +32,8 @@ async def look(shell: Shell) -> Engine:
     version.check()
     if version.stdout.startswith("Docker version "):
         context.check()
-        info.check()
+        if is_socket(context.stdout):  # any other endpoint is refused, whether its engine answers or not
+            info.check()
     return parse_engine(version.stdout, info.stdout, context.stdout)
 
 

@@ -156,6 +156,15 @@ class Memory:
         token = cast("str | None", self._redis.get(self._key("lock", engine_id)))
         return token.split("/")[0] if token else None
 
+    def holders(self, engine_ids: list[str]) -> dict[str, str | None]:
+        """`holder` of each engine."""
+        keys = [self._key("lock", engine_id) for engine_id in engine_ids]
+        tokens = cast("list[str | None]", self._redis.mget(keys)) if keys else []
+        return {
+            engine_id: token.split("/")[0] if token else None
+            for engine_id, token in zip(engine_ids, tokens, strict=True)
+        }
+
     def note_may_still_run(self, engine_id: str, task_id: str, interval_s: int) -> None:
         """A prune was left running in the engine; remembered until an interval has passed."""
         self._redis.set(self._key("may_still_run", engine_id), task_id, ex=interval_s)

@@ -6,14 +6,12 @@ with a warning, and the next source (in the end the default) is used instead.
 
 import functools
 import math
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -22,13 +20,25 @@ from pydantic_settings import (
 from worker.ages import to_until
 from worker.fleet import POLICY_FIELDS, HostSettings, LeftOut, PrunePolicy, build_fleet
 from worker.hosts import split_list
-from worker.sources import PREFIX, TOML_FILE, Keep, Unusable, flatten, keep_usable, read_dotenv, read_toml
+from worker.sources import (
+    PREFIX,
+    TOML_FILE,
+    Keep,
+    Unusable,
+    flatten,
+    keep_usable,
+    read_dotenv,
+    read_environment,
+    read_toml,
+)
 
 DAY_S = 86_400
 TABLES = ("prune", "ssh")
 
 
 def _as_list(value: object) -> object:
+    if isinstance(value, list):
+        return [str(item) for item in value]  # one that makes no sense must not cost the others
     return split_list(value) if isinstance(value, str) else value
 
 
@@ -60,8 +70,6 @@ class Settings(BaseSettings):
     """One field per variable: HOLYSTONE_PRUNE_INTERVAL_S is `interval_s` below `[prune]` in the file."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,  # compose files pass unset variables on as empty ones
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
@@ -135,7 +143,7 @@ def load_settings(folder: Path) -> Settings:
     layers = [  # last wins
         (TOML_FILE, in_file),
         (".env", {VARIABLES.get(name, name): value for name, value in dotenv.items()}),
-        ("the environment", EnvSettingsSource(Settings)() | dict.fromkeys(_unknown_variables(), "")),
+        ("the environment", {VARIABLES.get(name, name): value for name, value in read_environment().items()}),
     ]
     merged: dict[str, Any] = {}
     from_environment: set[str] = set()
@@ -163,7 +171,3 @@ def load_settings(folder: Path) -> Settings:
     return settings.model_copy(
         update={"fleet": fleet, "left_out": left_out, "warnings": (*warnings, *fleet_warnings)}
     )
-
-
-def _unknown_variables() -> list[str]:
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in VARIABLES)

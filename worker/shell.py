@@ -56,7 +56,7 @@ class Shell(Protocol):
 def first_lines(text: str, lines: int = 5, width: int = 300) -> str:
     """The start of a command's output, short enough for a report."""
     kept = [line.rstrip()[:width] for line in text.strip().splitlines()[:lines]]
-    return "\n".join(line for line in kept if line.isprintable() or line)
+    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in kept)
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _FACTORS: dict[str, int] = {unit.lower(): 1000**power for power, unit in enumerate(_DECIMAL)} | {
     unit.lower(): 1024**power for power, unit in enumerate(_BINARY)
 }
+_MOST = 2**63  # an engine counts in int64; more is nonsense
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?)\s*([kmgtp]?i?b)", re.ASCII | re.IGNORECASE)
 
 
@@ -14,7 +15,10 @@ def parse_size(text: str) -> int | None:
     """Bytes in `49.21MB`, `4.1kB`, `1.5GiB`, `0B`; None for anything that is not such a size."""
     match = _SIZE.fullmatch(text.strip())
     factor = _FACTORS.get(match[2].lower()) if match else None
-    return None if match is None or factor is None else round(float(match[1]) * factor)
+    if match is None or factor is None:
+        return None
+    size = float(match[1]) * factor
+    return round(size) if size < _MOST else None
 
 
 def format_size(size: int) -> str:

@@ -1,12 +1,13 @@
 """Where settings come from, and what is done with a value that makes no sense (pure but for the reading)."""
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import TypeAdapter, ValidationError
 
 PREFIX = "HOLYSTONE_"
@@ -36,10 +37,28 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
 def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
     """The HOLYSTONE_ variables of a `.env` file, without empty ones, and what is wrong if anything."""
     try:
-        found = dotenv_values(path, encoding="utf-8", interpolate=False) if path.exists() else {}
+        with path.open(encoding="utf-8") as file:
+            lines = list(parse_stream(file))
+    except FileNotFoundError:
+        return {}, None
     except (OSError, UnicodeDecodeError) as error:
         return {}, f"{path.name} can't be read ({error})"
-    return {name: value for name, value in found.items() if name.startswith(PREFIX) and value}, None
+    for line in lines:
+        if line.error and PREFIX in line.original.string:  # other programs' lines are not ours to judge
+            return {}, f"{path.name} can't be read (line {line.original.line})"
+    return _ours({line.key: line.value for line in lines if line.key}), None
+
+
+def read_environment() -> dict[str, str]:
+    """The HOLYSTONE_ variables of this process, without empty ones."""
+    return _ours(os.environ)
+
+
+def _ours(variables: Mapping[str, str | None]) -> dict[str, str]:
+    # Compose files pass unset variables on as empty ones.
+    return {
+        name.upper(): value for name, value in variables.items() if name.upper().startswith(PREFIX) and value
+    }
 
 
 def flatten(tables: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

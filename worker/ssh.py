@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 
 from worker.errors import AuthenticationFailed, HostKeyRejected, HostUnreachable
-from worker.hosts import DEFAULT_PORT, Host
+from worker.hosts import DEFAULT_PORT, Host, parse_host, split_list
 from worker.settings import Settings
 
 _USER_CONFIG = Path("~/.ssh/config")
@@ -27,9 +27,27 @@ async def open_connection(host: Host, settings: Settings) -> asyncssh.SSHClientC
 
     Raises HostUnreachable, HostKeyRejected or AuthenticationFailed.
     """
+    limit = settings.ssh_connect_timeout_s
+    try:
+        async with asyncio.timeout(limit):
+            return await _log_in(host, settings)
+    except TimeoutError as error:
+        raise HostUnreachable(
+            f"{host.name}: no ssh login within {limit:g} s (HOLYSTONE_SSH_CONNECT_TIMEOUT_S)"
+        ) from error
+
+
+async def _log_in(
+    host: Host,
+    settings: Settings,
+    through: asyncssh.SSHClientConnection | None = None,
+    beyond: tuple[str | None, ...] = (),
+) -> asyncssh.SSHClientConnection:
+    """Logs in to `host`, `through` a jump host if there is one, on the way to the hosts `beyond` it."""
     wanted = _wanted(host, settings)
     try:
         options = asyncssh.SSHClientConnectionOptions(**wanted)
+        jumps = _jumps(options.tunnel) if through is None else []
     except (asyncssh.Error, *_KEY_ERRORS, OSError, ValueError) as error:
         raise AuthenticationFailed(f"{host.name}: an ssh key or setting can't be used: {error}") from error
     try:
@@ -38,14 +56,13 @@ async def open_connection(host: Host, settings: Settings) -> asyncssh.SSHClientC
         raise HostKeyRejected(
             f"{host.name}: known_hosts can't be read, so no key is trusted: {error}"
         ) from error
-    limit = settings.ssh_connect_timeout_s
+    beyond = (*beyond, host.address)
+    for jump in jumps:
+        if jump.address not in beyond:  # `Host *` may send the jump host through itself
+            through = await _log_in(jump, settings, through, beyond)
+    connection = None
     try:
-        async with asyncio.timeout(limit):
-            return await asyncssh.connect(**wanted, known_hosts=known_hosts)
-    except TimeoutError as error:
-        raise HostUnreachable(
-            f"{host.name}: no ssh login within {limit:g} s (HOLYSTONE_SSH_CONNECT_TIMEOUT_S)"
-        ) from error
+        connection = await asyncssh.connect(**wanted, known_hosts=known_hosts, tunnel=through)
     except asyncssh.PermissionDenied as error:
         raise AuthenticationFailed(
             f"{host.name}: none of the worker's keys was accepted ({error.reason}); "
@@ -55,6 +72,18 @@ async def open_connection(host: Host, settings: Settings) -> asyncssh.SSHClientC
         raise HostKeyRejected(f"{host.name}: {_explain(known_hosts, options)} ({error.reason})") from error
     except (asyncssh.Error, OSError) as error:
         raise HostUnreachable(f"{host.name}: {error or type(error).__name__}") from error
+    finally:
+        if through is not None and connection is None:
+            through.abort()
+    if through is not None:
+        connection.set_tunnel(through)  # closed with it
+    return connection
+
+
+def _jumps(proxy_jump: Any) -> list[Host]:
+    """The hosts of ssh_config's ProxyJump. asyncssh would log in to them without our known_hosts."""
+    names = split_list(proxy_jump) if isinstance(proxy_jump, str) else []
+    return [parse_host(f"ssh://{name.removeprefix('ssh://')}") for name in names]
 
 
 def _wanted(host: Host, settings: Settings) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""What real engines printed: see tests/data/README.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parents[1] / "data"
+CLASSIC, BUILDX_013, BUILDX_029 = "docker-20.10.24", "docker-26.1.5", "docker-28.5.2"
+CLIS = (CLASSIC, BUILDX_013, BUILDX_029)
+
+
+def read(folder: str, file: str) -> str:
+    return (DATA / folder / file).read_text()
+
+
+def facts(folder: str) -> dict[str, Any]:
+    """`docker info` as a dictionary, to change."""
+    return dict(json.loads(read(folder, "info.json")))

@@ -1,0 +1,123 @@
+"""Stand-ins for a host and for Redis that keep what was asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from tests.unit.captured import read
+from worker.errors import HostUnreachable
+from worker.hosts import Host
+from worker.memory import HostMemory
+from worker.settings import Settings
+from worker.shell import Completed
+
+Answer = str | int | BaseException | None
+"""What a command prints, its exit status, what it raises, or None where it never ends."""
+
+
+class RecordingShell:
+    """Answers as a real host did, except as `answers` say by the start of the command without `timeout …`."""
+
+    def __init__(self, cli: str, *, prunes: Sequence[Answer] = (), **answers: Answer) -> None:
+        self.sent: list[tuple[str, ...]] = []
+        self.left_to_finish: list[tuple[str, ...]] = []
+        self._prunes = list(prunes or [read(cli, "prune.txt"), read(cli, "prune_nothing.txt")])
+        self._answers: dict[str, Answer] = {
+            "version": read(cli, "version.txt"),
+            "info": read(cli, "info.json"),
+            "context": read(cli, "context.json"),
+            "system": read(cli, "system_df.json"),
+            "df": read("df", "coreutils-9.txt"),
+            **answers,
+        }
+
+    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+        self.sent.append(tuple(argv))
+        if let_finish:
+            self.left_to_finish.append(tuple(argv))
+        plain = argv[4:] if argv[0] == "timeout" else argv
+        if plain[:3] == ("docker", "builder", "prune"):
+            answer = self._prunes.pop(0) if len(self._prunes) > 1 else self._prunes[0]
+        elif plain[0] == "docker":
+            answer = self._answers[plain[1].removeprefix("--")]
+        else:
+            answer = self._answers[plain[0]]
+        await asyncio.sleep(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer is None:
+            await asyncio.Event().wait()
+        if isinstance(answer, int):
+            return Completed(tuple(argv), answer, "", f"{shlex.join(argv)}: no")
+        return Completed(tuple(argv), 0, str(answer), "")
+
+    def connector(self) -> Callable[[Host, Settings], Any]:
+        """For `connect` of the job's module."""
+
+        @asynccontextmanager
+        async def connect(host: Host, settings: Settings) -> AsyncIterator[RecordingShell]:
+            await asyncio.sleep(0)
+            yield self
+
+        return connect
+
+
+def unreachable(host: Host, settings: Settings) -> Any:
+    """For `connect` of the job's module."""
+    raise HostUnreachable(f"{host.name}: no route")
+
+
+class FakeMemory:
+    """worker.memory.Memory without a Redis; `calls` has what was written, in order."""
+
+    def __init__(self, **host: Any) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.known = HostMemory(**host)
+        self.owner: str | None = None
+        self.left_by: str | None = None
+        self.deliveries = 0
+        self.reports: dict[str, Any] = {}
+
+    @contextmanager
+    def opened(self, *_: Any) -> Iterator[FakeMemory]:
+        yield self
+
+    def count_delivery(self, run: str) -> int:
+        self.deliveries += 1
+        return self.deliveries
+
+    def finish(self, run: str, report: Any) -> None:
+        self.calls.append(("finish", run, report))
+        self.reports[run] = report
+
+    def finished(self, run: str) -> tuple[bool, Any]:
+        return run in self.reports, self.reports.get(run)
+
+    def host(self, host: str) -> HostMemory:
+        return self.known
+
+    def take(self, engine_id: str, token: str) -> bool:
+        if self.owner is None:
+            self.owner = token
+        return self.owner == token
+
+    def holder(self, engine_id: str) -> str | None:
+        return self.owner.split("/")[0] if self.owner else None
+
+    def renew(self, engine_id: str, token: str) -> bool:
+        return True
+
+    def release(self, engine_id: str, token: str) -> None:
+        self.owner = None
+
+    def may_still_run(self, engine_id: str) -> str | None:
+        return self.left_by
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if not name.startswith(("record_", "add_", "note_", "clear_")):
+            raise AttributeError(name)
+        return lambda *values: self.calls.append((name, *values))

@@ -1,0 +1,115 @@
+"""The `holystone` command as such: help, version, bad usage; nothing here reaches Redis."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tasks.cli import VERBS, main
+from tests.support.paths import CHECKOUT
+from worker.settings import get_settings
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def holystone(*args: str, **env: str) -> Result:
+    variables: dict[str, Any] = {f"HOLYSTONE_{name.upper()}": value for name, value in env.items()}
+    return CliRunner().invoke(main, args, env=variables)
+
+
+def python(code: str) -> str:
+    """What `code` prints in a process of its own."""
+    argv = [sys.executable, "-c", code]
+    return subprocess.run(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def test_help_lists_the_verbs_and_imports_none_of_them() -> None:
+    code = (
+        "import sys; from tasks.cli import main; main(['--help'], standalone_mode=False); "
+        "print('loaded', sorted(name for name in sys.modules if name.startswith("
+        "('tasks.cli.', 'worker', 'celery', 'rich', 'redis', 'pydantic'))))"
+    )
+    told = python(code)
+    assert "prune  Prune build caches now" in told
+    assert "hosts  Show each host" in told
+    assert told.endswith("loaded []\n")
+
+
+@pytest.mark.parametrize("verb", ["prune", "hosts"])
+def test_a_verb_is_imported_without_celery(verb: str) -> None:
+    heavy = "('celery', 'asyncssh', 'rich')"
+    assert python(f"import sys, tasks.cli.{verb}; print([n for n in {heavy} if n in sys.modules])") == "[]\n"
+
+
+def test_a_verb_whose_file_is_missing_is_neither_listed_nor_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERBS, "scrub", "Not written yet.")
+    assert "scrub" not in holystone("--help").output
+    result = holystone("scrub")
+    assert result.exit_code == 2
+    assert "No such command 'scrub'" in result.output
+
+
+def test_version_names_the_command() -> None:
+    result = holystone("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("holystone ")
+
+
+def test_each_help_names_the_plain_celery_call() -> None:
+    command = """celery -A worker call tasks.prune_build_cache --kwargs '{"host": "build-01"}'"""
+    assert command in holystone("prune", "--help").output
+    assert "celery -A worker inspect active" in holystone("hosts", "--help").output
+
+
+def test_prune_of_an_unknown_host_names_the_known_and_exits_with_2() -> None:
+    result = holystone("prune", "build-9", hosts="local ssh://build-01")
+    assert result.exit_code == 2
+    assert "'build-9' is not a configured host; known: local, build-01" in result.stderr
+
+
+def test_prune_of_a_host_that_was_left_out_says_why() -> None:
+    result = holystone("prune", "build-01", hosts="local ssh://build-01:70000")
+    assert result.exit_code == 2
+    assert "the port is a number from 1 to 65535" in result.stderr
+
+
+@pytest.mark.parametrize("age", ["never", "0", "-1h", "7x"])
+def test_prune_with_a_bad_age_names_the_forms_and_exits_with_2(age: str) -> None:
+    result = holystone("prune", f"--until={age}", hosts="local")
+    assert result.exit_code == 2
+    assert "--until" in result.stderr
+    assert "an age" in result.stderr
+
+
+def test_prune_without_any_host_says_how_to_name_one() -> None:
+    result = holystone("prune")
+    assert result.exit_code == 0
+    assert "No host is configured" in result.stdout
+    assert "HOLYSTONE_HOSTS=" in result.stdout
+    assert holystone("prune", "build-01").exit_code == 2
+
+
+def test_prune_with_pruning_off_everywhere_says_which_hosts_and_sends_nothing() -> None:
+    result = holystone("prune", hosts="local ssh://build-01", prune_enabled="false")
+    assert result.exit_code == 0
+    assert result.stdout == "Left out, pruning is off there: local, build-01\n"
+
+
+def test_prune_shows_the_first_warnings_and_counts_the_others() -> None:
+    bad = " ".join(f"ssh://build-{n}:70000" for n in range(8))
+    result = holystone("prune", "nobody", hosts=f"local {bad}")
+    shown = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(shown) == 6
+    assert shown[-1] == "warning: and 3 more; `holystone hosts` shows all"

@@ -1,0 +1,61 @@
+"""Text for a person: lengths of time, hostile text, Redis' trouble without its password."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from tasks.cli.terminal import ago, format_seconds, one_line, redis_trouble
+from worker.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (86_399, "23 h"),
+        (86_400, "1 d"),
+    ],
+)
+def test_format_seconds_uses_the_largest_unit(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_ago_says_never_for_none_and_is_not_negative_for_a_clock_that_is_behind() -> None:
+    assert ago(None, 100) == "never"
+    assert ago(40, 100) == "1 min ago"
+    assert ago(200, 100) == "0 s ago"
+
+
+def test_one_line_takes_out_line_ends_and_what_steers_a_terminal() -> None:
+    assert one_line("a\n  b\tc \x1b[31md\x07") == "a b c ?[31md?"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hush@db:1/0",
+        "redis://hush:hush@db:1/0",
+        "redis://db:1/0?password=hush",
+        "redis://:hu/sh@db:1/0",
+        "redis://:hu?sh@db:1/0",
+    ],
+)
+def test_redis_trouble_shows_no_user_and_no_password(url: str) -> None:
+    settings = Settings(redis_url=url)
+    text = redis_trouble(settings, redis.ConnectionError("Error 111 connecting to db:1. Connection refused."))
+    assert "hu" not in text.replace("hold", "")
+    assert "HOLYSTONE_REDIS_URL" in text
+
+
+def test_redis_trouble_names_the_place_once_and_the_reason() -> None:
+    settings = Settings(redis_url="redis://:hush@db:7/3")
+    error = redis.ConnectionError("Error 111 connecting to db:7. Connection refused.")
+    assert (
+        redis_trouble(settings, error)
+        == "Redis at db:7 (HOLYSTONE_REDIS_URL) can't be used: Connection refused"
+    )

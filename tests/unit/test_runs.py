@@ -1,0 +1,147 @@
+"""What every run has: admission, its turn, and a record of its failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from tests.unit.fakes import FakeMemory
+from worker import runs
+from worker.errors import GivenUp, HostUnreachable, UnknownHost
+from worker.fleet import HostSettings, PrunePolicy
+from worker.hosts import parse_host
+from worker.runs import ALREADY_RUNNING, Finished, Run, Skipped, admit, remember_failure, remembering, turn
+from worker.settings import Settings
+
+RUN = Run("build-01", "id", 2, "delivery", 0.0, 0.0)
+
+
+def _memory() -> Any:
+    return FakeMemory()
+
+
+def test_a_retry_is_another_attempt_and_a_second_delivery_the_same() -> None:
+    assert RUN.attempt == "id:2"
+    assert Run("build-01", "id", 3, "delivery", 0.0, 0.0).attempt != RUN.attempt
+    assert Run("build-01", "id", 2, "other", 9.0, 0.0).attempt == RUN.attempt
+
+
+def test_a_run_is_admitted_three_times() -> None:
+    memory = _memory()
+    for _ in range(3):
+        admit(RUN, memory)
+    with pytest.raises(GivenUp, match="build-01: delivered 3 times"):
+        admit(RUN, memory)
+
+
+@pytest.mark.parametrize("report", [None, {"outcome": "done"}])
+def test_a_finished_attempt_is_not_done_again(report: Any) -> None:
+    memory = _memory()
+    memory.reports["id:2"] = report
+    with pytest.raises(Finished) as caught:
+        admit(RUN, memory)
+    assert caught.value.args == (report,)
+    assert memory.deliveries == 0
+
+
+def _take_turn(memory: Any) -> None:
+    async def work() -> None:
+        async with turn(RUN, memory, "engine"):
+            assert memory.owner == "id/delivery"
+
+    asyncio.run(asyncio.wait_for(work(), 10))
+
+
+def test_a_turn_is_taken_and_given_back() -> None:
+    memory = _memory()
+    _take_turn(memory)
+    assert memory.owner is None
+
+
+def test_a_turn_is_given_back_on_failure() -> None:
+    memory = _memory()
+
+    async def fail() -> None:
+        async with turn(RUN, memory, "engine"):
+            raise HostUnreachable("lost")
+
+    with pytest.raises(HostUnreachable):
+        asyncio.run(fail())
+    assert memory.owner is None
+
+
+def test_another_runs_turn_is_not_waited_for() -> None:
+    memory = _memory()
+    memory.owner = "other/x"
+    with pytest.raises(Skipped, match=ALREADY_RUNNING):
+        _take_turn(memory)
+    assert memory.owner == "other/x"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_second_delivery_waits_for_the_first_and_reports_or_takes_over(
+    monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    monkeypatch.setattr(runs, "_WAIT_S", 0.001)
+    memory = _memory()
+    memory.owner = "id/first"
+    asked: list[str | None] = []
+
+    def holder(engine_id: str) -> str | None:
+        asked.append(memory.owner)
+        if len(asked) == 3:
+            memory.owner = None  # the first is done, or dead
+            if finished:
+                memory.reports["id:2"] = {"outcome": "done"}
+        return "id"
+
+    memory.holder = holder
+    if finished:
+        with pytest.raises(Finished) as caught:
+            _take_turn(memory)
+        assert caught.value.args == ({"outcome": "done"},)
+    else:
+        _take_turn(memory)
+    assert len(asked) == 3
+    assert memory.owner is None
+
+
+def test_remembering_lets_a_report_stand_without_redis(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), remembering():
+        raise redis.ConnectionError("refused")
+    assert "not remembered, Redis is away" in caplog.text
+
+
+def test_remembering_hides_no_other_error() -> None:
+    with pytest.raises(ValueError), remembering():
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "kwargs", "error", "host"),
+    [
+        ("tasks.prune_build_cache", [], {"host": "a"}, HostUnreachable("lost"), "a"),
+        ("tasks.prune_build_cache", ["b"], {}, HostUnreachable("lost"), "b"),
+        ("tasks.prune_build_cache", [], {}, HostUnreachable("lost"), "a"),
+        ("tasks.prune_build_cache", [], None, HostUnreachable("lost"), "a"),
+        ("tasks.prune_build_cache", [], {"host": "c"}, UnknownHost("c", ["a"]), None),
+        ("tasks.prune_build_cache", [], {"host": "c"}, HostUnreachable("lost"), None),
+        ("tasks.prune_build_cache", [], {"host": "a", "dry_run": True}, HostUnreachable("lost"), None),
+        ("celery.ping", [], {"host": "a"}, HostUnreachable("lost"), None),
+    ],
+)
+def test_a_failure_is_remembered_with_its_host(
+    monkeypatch: pytest.MonkeyPatch, name: str, args: Any, kwargs: Any, error: Exception, host: str | None
+) -> None:
+    policy = PrunePolicy(True, 60, "24h", False, 120, 0)
+    fleet = {known: HostSettings(parse_host(f"ssh://{known}"), policy) for known in ("a", "b")}
+    memory = _memory()
+    monkeypatch.setattr(runs, "get_settings", lambda: Settings(fleet=fleet))
+    monkeypatch.setattr(runs, "open_memory", memory.opened)
+    remember_failure(sender=SimpleNamespace(name=name), exception=error, args=args, kwargs=kwargs)
+    assert memory.calls == ([("record_failure", host, repr(error))] if host else [])

@@ -1,0 +1,56 @@
+"""The beat schedule: one entry per host whose pruning is on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from worker.fleet import HostSettings, PrunePolicy
+from worker.hosts import parse_host
+from worker.limits import GRACE_S
+from worker.schedule import beat_entries, entry_name
+
+POLICY = PrunePolicy(True, 21_600, "24h", False, 120, 0)
+
+
+def _fleet(**policies: PrunePolicy) -> dict[str, HostSettings]:
+    return {name: HostSettings(parse_host(f"ssh://{name}"), policy) for name, policy in policies.items()}
+
+
+def test_each_host_has_an_entry_of_its_own() -> None:
+    own = replace(POLICY, interval_s=3600, timeout_s=7200)
+    assert beat_entries(_fleet(a=POLICY, b=own)) == {
+        "prune-build-cache:a": {
+            "task": "tasks.prune_build_cache",
+            "schedule": 21_600.0,
+            "kwargs": {"host": "a", "trigger": "schedule"},
+            "options": {"expires": 21_599, "soft_time_limit": 120, "time_limit": 150},
+        },
+        "prune-build-cache:b": {
+            "task": "tasks.prune_build_cache",
+            "schedule": 3600.0,
+            "kwargs": {"host": "b", "trigger": "schedule"},
+            "options": {"expires": 3599, "soft_time_limit": 7200, "time_limit": 7230},
+        },
+    }
+
+
+def test_a_host_whose_pruning_is_off_has_none() -> None:
+    fleet = _fleet(a=replace(POLICY, enabled=False), b=POLICY)
+    assert list(beat_entries(fleet)) == [entry_name("b")]
+
+
+def test_no_host_no_entry() -> None:
+    assert beat_entries({}) == {}
+
+
+@pytest.mark.parametrize("interval_s", [1, 2, 60, 86_400])
+def test_a_message_expires_with_its_interval_and_not_at_once(interval_s: int) -> None:
+    (entry,) = beat_entries(_fleet(a=replace(POLICY, interval_s=interval_s))).values()
+    assert 1 <= entry["options"]["expires"] <= interval_s
+
+
+def test_the_hard_limit_leaves_the_grace() -> None:
+    (entry,) = beat_entries(_fleet(a=POLICY)).values()
+    assert entry["options"]["time_limit"] - entry["options"]["soft_time_limit"] == GRACE_S
