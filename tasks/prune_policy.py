@@ -42,9 +42,9 @@ def make_order(settings: Settings, host: Any, until: Any, all: Any, dry_run: Any
     configured = settings.fleet[host]
     for name, value in (("all", all), ("dry_run", dry_run)):
         if value is not None and not isinstance(value, bool):
-            raise InvalidArgument(f"{name}: {value!r} is neither true nor false")
+            raise InvalidArgument(f"{name}: {repr(value)[:100]} is neither true nor false")
     if trigger not in ("manual", "schedule"):
-        raise InvalidArgument(f"trigger: {trigger!r} is neither 'manual' nor 'schedule'")
+        raise InvalidArgument(f"trigger: {repr(trigger)[:100]} is neither 'manual' nor 'schedule'")
     try:
         age = configured.prune.until if until is None else to_until(until)
     except ValueError as error:

@@ -78,6 +78,8 @@ def parse_engine(cli_version: str, info: str, endpoint: str) -> Engine:
     if errors := facts.get("ServerErrors"):  # up to CLI 26 `docker info --format` then exits with 0
         raise CommandFailed("docker info", 0, str(errors[0] if isinstance(errors, list) else errors)[:300])
     engine_id, server, root = (str(facts.get(key) or "") for key in ("ID", "ServerVersion", "DockerRootDir"))
+    if root.endswith("/containers/storage"):
+        raise UnsupportedEngine(f"the engine is Podman (its data is in {root}), whose prune removes images")
     if not (_ENGINE_ID.fullmatch(engine_id) and server and root.startswith("/") and root.isprintable()):
         raise UnsupportedEngine(f"`docker info` does not describe a Docker engine: {_start(info)}")
     client = _VERSION.search(cli_version)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from worker.hosts import Host, parse_host, redact
+from worker.hosts import Host, check_name, parse_host, redact
 from worker.sources import TOML_FILE, Keep
 
 
@@ -87,7 +87,7 @@ def _named_host(text: str, name: str | None) -> Host:
     if not text:
         raise ValueError(f'[hosts.{redact(name)}] needs url = "ssh://[user@]host[:port]" or "local"')
     if name != "local":
-        parse_host(f"ssh://{name}")  # a name goes into keys and arguments: it has a host's characters
+        check_name(name)
     return parse_host(text, name)
 
 

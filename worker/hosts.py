@@ -1,5 +1,6 @@
 """Hosts: `ssh://[user@]host[:port]` or `local`, parsed and validated before anything is contacted."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -7,7 +8,6 @@ DEFAULT_PORT = 22
 
 # A leading dash would be read as an option by ssh, and shell characters have no place in either.
 _ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}", re.ASCII)
-_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]{1,15})?\]", re.ASCII)
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", re.DOTALL)
@@ -51,13 +51,32 @@ def parse_host(text: str, name: str | None = None) -> Host:
         raise ValueError(f"{shown!r}: the user may hold letters, digits, '.', '_' and '-'")
     match = _HOST_AND_PORT.fullmatch(rest)
     address, port = match.groups() if match else (rest, None)
-    if not (_ADDRESS.fullmatch(address) or _IPV6.fullmatch(address)):
+    if not (_ADDRESS.fullmatch(address) or _is_ipv6(address)):
         raise ValueError(f"{shown!r}: the host may hold letters, digits, '.', '_' and '-', or be [IPv6]")
     if port is not None and not (_PORT.fullmatch(port) and 1 <= int(port) <= 65535):
         raise ValueError(f"{shown!r}: the port is a number from 1 to 65535")
     number = int(port) if port else None
     own_name = address if number in (None, DEFAULT_PORT) else f"{address}:{number}"
     return Host(name or own_name, address.strip("[]"), userinfo or None, number)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless `name`, which goes into keys and arguments, could be the name of a host."""
+    match = _HOST_AND_PORT.fullmatch(name)
+    address, port = match.groups() if match else (name, None)
+    fits = _ADDRESS.fullmatch(address) or _is_ipv6(address)
+    if not fits or (port is not None and not _PORT.fullmatch(port)):
+        raise ValueError(f"{redact(name)!r}: a host's name may hold letters, digits, '.', '_' and '-'")
+
+
+def _is_ipv6(address: str) -> bool:
+    if not (address.startswith("[") and address.endswith("]")):
+        return False
+    try:
+        ipaddress.IPv6Address(address[1:-1])
+    except ValueError:
+        return False
+    return "%" not in address or _ADDRESS.fullmatch(address[1:-1].partition("%")[2]) is not None
 
 
 def redact(text: str) -> str:

@@ -15,6 +15,7 @@ from worker.settings import Settings
 
 LOCK_TTL_S = 30  # a crashed worker's lock is gone after this long; a live one renews it three times as often
 RUN_TTL_S = 86_400
+_BACKOFF, _RETRIES = ExponentialBackoff(cap=4, base=0.1), 9  # about 20 s in all
 
 # Renews the lock where it is ours, or gone because Redis came back empty; another's stays.
 _RENEW = """
@@ -26,17 +27,28 @@ return 1
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
+class _PatientPool(redis.ConnectionPool):
+    """Waits for a Redis that refuses connections; redis-py tries commands again, but not connecting."""
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        retry = Retry(_BACKOFF, _RETRIES, supported_errors=(redis.ConnectionError,))
+        return retry.call_with_retry(
+            lambda: super(_PatientPool, self).get_connection(*args, **kwargs), lambda _: None
+        )
+
+
 def open_redis(settings: Settings) -> redis.Redis:
     """A client that rides out a restart of Redis (about 20 s) and notices a dead connection in 5 s."""
-    return redis.Redis.from_url(
+    pool = _PatientPool.from_url(
         settings.redis_url.get_secret_value(),
         decode_responses=True,
         socket_timeout=5,
         socket_connect_timeout=5,
         health_check_interval=25,
-        retry=Retry(ExponentialBackoff(cap=4, base=0.1), retries=9),
+        retry=Retry(_BACKOFF, _RETRIES),
         retry_on_error=[redis.ConnectionError, redis.TimeoutError],
     )
+    return redis.Redis.from_pool(pool)
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,11 @@ def remember_failure(sender: Any, exception: BaseException, args: Any, kwargs: A
     """
     if not sender.name.startswith(TASKS):
         return
-    settings = get_settings()
-    host = args[0] if args else (kwargs or {}).get("host") or next(iter(settings.fleet), None)
-    if host not in settings.fleet or isinstance(exception, UnknownHost) or (kwargs or {}).get("dry_run"):
+    settings, kwargs = get_settings(), kwargs or {}
+    host = args[0] if args else kwargs.get("host") or next(iter(settings.fleet), None)
+    if not isinstance(host, str) or host not in settings.fleet:
+        return
+    if isinstance(exception, UnknownHost) or kwargs.get("dry_run"):
         return
     with remembering(), open_memory(settings, sender.name.removeprefix(TASKS)) as memory:
         memory.record_failure(host, repr(exception))

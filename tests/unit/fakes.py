@@ -15,8 +15,8 @@ from worker.memory import HostMemory
 from worker.settings import Settings
 from worker.shell import Completed
 
-Answer = str | int | BaseException | None
-"""What a command prints, its exit status, what it raises, or None where it never ends."""
+Answer = str | int | Completed | BaseException | None
+"""What a command prints, its exit status, the whole of it, what it raises, or None where it never ends."""
 
 
 class RecordingShell:
@@ -51,6 +51,8 @@ class RecordingShell:
             raise answer
         if answer is None:
             await asyncio.Event().wait()
+        if isinstance(answer, Completed):
+            return answer
         if isinstance(answer, int):
             return Completed(tuple(argv), answer, "", f"{shlex.join(argv)}: no")
         return Completed(tuple(argv), 0, str(answer), "")

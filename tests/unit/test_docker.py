@@ -52,6 +52,12 @@ def test_parse_engine_refuses_podman() -> None:
         parse_engine(read("podman-4.3.1", "version.txt"), read(BUILDX_013, "info.json"), SOCKET)
 
 
+def test_parse_engine_refuses_docker_cli_on_podmans_socket() -> None:
+    info = json.dumps({**facts(BUILDX_013), "DockerRootDir": "/var/lib/containers/storage"})
+    with pytest.raises(UnsupportedEngine, match="the engine is Podman"):
+        parse_engine("Docker version 26.1.5, build x", info, SOCKET)
+
+
 @pytest.mark.parametrize(
     "version", ["", "docker version 26.1.5", "Emulate Docker CLI using podman.\npodman", "\x00"]
 )

@@ -75,6 +75,7 @@ def test_parse_host_takes_the_name_that_it_is_given() -> None:
         ("ssh://" + "h" * 254, "the host may hold"),
         ("ssh://[::1", "the host may hold"),
         ("ssh://[::g]", "the host may hold"),
+        ("ssh://[:::::]", "the host may hold"),
         ("ssh://[]", "the host may hold"),
         ("ssh://[::1]x", "the host may hold"),
         ("ssh://[-oX]", "the host may hold"),

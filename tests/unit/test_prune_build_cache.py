@@ -54,6 +54,7 @@ from worker.hosts import parse_host
 from worker.limits import MAX_RETRIES
 from worker.runs import ALREADY_RUNNING, Run
 from worker.settings import Settings
+from worker.shell import Completed
 
 POLICY = PrunePolicy(True, 21_600, "24h", False, 120, 0)
 NOW = datetime(2026, 11, 21, 5, tzinfo=UTC)
@@ -604,6 +605,12 @@ def test_a_dry_run_says_what_would_go(monkeypatch: pytest.MonkeyPatch, system_ti
 def test_a_dry_run_that_can_not_read_the_list_fails(monkeypatch: pytest.MonkeyPatch, stdout: str) -> None:
     with pytest.raises(CommandFailed, match="no readable list of build cache"):
         _perform(monkeypatch, RecordingShell(BUILDX_013, system=stdout), _order(dry_run=True))
+
+
+def test_a_dry_run_does_not_guess_from_a_list_that_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = Completed(("docker", "system", "df"), 0, read(BUILDX_013, "system_df.json"), "", cut=True)
+    with pytest.raises(CommandFailed, match="no readable list of build cache"):
+        _perform(monkeypatch, RecordingShell(BUILDX_013, system=cut), _order(dry_run=True))
 
 
 # What is asked for
