@@ -55,8 +55,8 @@ def _finite(value: float) -> float:
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("a redis URL starts with redis://, rediss:// or unix://")
+    if not value.get_secret_value().startswith(("redis://", "rediss://")):
+        raise ValueError("a redis URL starts with redis:// or rediss://")
     return value
 
 

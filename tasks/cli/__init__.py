@@ -1,0 +1,55 @@
+"""The `holystone` command: one verb per file, each imported only when it is used."""
+
+import importlib
+import importlib.util
+
+import click
+
+# Name -> what it does. Each is `tasks.cli.<name>:<name>`; written here so that --help imports none of them.
+VERBS = {
+    "prune": "Prune build caches now, and follow the runs.",
+    "hosts": "Show each host: its settings, last runs, and when it is due.",
+    "up": "Run Redis, worker, beat and Flower on this machine.",
+    "demo": "Prune a real, throw-away Docker host over ssh.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when asked for; one whose file is missing is not listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in VERBS if importlib.util.find_spec(f"{__name__}.{name}")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, VERBS[name]) for name in self.list_commands(ctx)])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("holystone")
+    except PackageNotFoundError:  # a checkout on the import path
+        number = "(not installed: version unknown)"
+    click.echo(f"holystone {number}")
+    ctx.exit()
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which."
+)
+def main() -> None:
+    """Keeps Docker hosts' disks clean.
+
+    Settings come from HOLYSTONE_ variables, and from .env and holystone.toml in the current folder.
+    """

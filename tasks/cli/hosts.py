@@ -1,0 +1,243 @@
+"""`holystone hosts`: what is configured, what Redis remembers, and what is due."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from tasks.cli.terminal import (
+    ago,
+    format_seconds,
+    one_line,
+    open_console,
+    open_redis_now,
+    redis_trouble,
+    say,
+    warn,
+)
+from worker.ages import to_until
+from worker.fleet import LeftOut
+from worker.memory import HostMemory, Memory
+from worker.schedule import entry_name
+from worker.settings import Settings, get_settings
+from worker.sizes import format_size
+
+if TYPE_CHECKING:
+    import redis
+    from rich.console import Console
+
+JOB = "prune_build_cache"
+# RedBeat's own names; importing it would bring all of Celery.
+_SCHEDULE, _ENTRY_PREFIX = "redbeat::schedule", "redbeat:"
+LATE_S = 60  # beat sends what is due within seconds; after this nobody seems to send
+NO_HOST = (
+    'No host is configured. Name one: HOLYSTONE_HOSTS=ssh://user@build-01 (or "local"), in the environment, '
+    "in .env, or as [hosts.build-01] in holystone.toml."
+)
+
+# Rows
+
+
+@dataclass(frozen=True)
+class Known:
+    """What Redis says of all hosts, by name. A host is missing from a field where nothing is known of it."""
+
+    memory: Mapping[str, HostMemory] = field(default_factory=dict)
+    running: Mapping[str, str | None] = field(default_factory=dict)
+    due: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One host. Times are Unix seconds; `running` is the id of the task that prunes its engine now."""
+
+    host: str
+    enabled: bool
+    interval_s: int
+    until: str
+    all: bool
+    last_run_ts: float | None
+    last_success_ts: float | None
+    last_reclaimed: str | None
+    last_reclaimed_bytes: int | None
+    total_reclaimed_bytes: int | None
+    last_error: str | None
+    consecutive_failures: int | None
+    running: str | None
+    next_due_ts: float | None
+
+
+def make_rows(settings: Settings, known: Known) -> list[Row]:
+    """One row per configured host, in the settings' order; what Redis did not tell is None."""
+    return [_row(name, settings, known) for name in settings.fleet]
+
+
+def _row(name: str, settings: Settings, known: Known) -> Row:
+    policy, memory = settings.fleet[name].prune, known.memory.get(name)
+    reclaimed = memory.last_reclaimed_bytes if memory else None
+    return Row(
+        host=name,
+        enabled=policy.enabled,
+        interval_s=policy.interval_s,
+        until=policy.until,
+        all=policy.all,
+        last_run_ts=memory.last_run_ts if memory else None,
+        last_success_ts=memory.last_success_ts if memory else None,
+        last_reclaimed=None if reclaimed is None else format_size(reclaimed),
+        last_reclaimed_bytes=reclaimed,
+        total_reclaimed_bytes=memory.total_reclaimed_bytes if memory else None,
+        last_error=memory.last_error if memory else None,
+        consecutive_failures=memory.consecutive_failures if memory else None,
+        running=known.running.get(name),
+        next_due_ts=known.due.get(name) if policy.enabled else None,
+    )
+
+
+def other_warnings(settings: Settings) -> list[str]:
+    """The settings' warnings but for those on hosts left out, which have lines of their own."""
+    left_out = {f"host left out: {gone.reason}" for gone in settings.left_out}
+    return [warning for warning in settings.warnings if warning not in left_out]
+
+
+def to_json(settings: Settings, rows: list[Row], trouble: str | None) -> dict[str, Any]:
+    return {
+        "hosts": [asdict(row) for row in rows],
+        "left_out": [asdict(gone) for gone in settings.left_out],
+        "warnings": other_warnings(settings),
+        "redis": trouble or "ok",
+    }
+
+
+def state(row: Row, redis_answers: bool) -> str:
+    """The one word that tells most."""
+    if row.running:
+        return "running"
+    if not row.enabled:
+        return "off"
+    if not redis_answers:
+        return "?"
+    if row.consecutive_failures:
+        return "failing"
+    if row.last_success_ts:
+        return "ok"
+    return "no result" if row.last_run_ts else "new"
+
+
+def next_run(row: Row, now: float, redis_answers: bool) -> str:
+    """When beat sends the next run."""
+    if not row.enabled:
+        return "-"
+    if row.next_due_ts is None:
+        return "not scheduled" if redis_answers else "?"
+    wait = row.next_due_ts - now
+    if wait >= 1:
+        return f"in {format_seconds(wait)}"
+    return "now" if wait > -LATE_S else f"late by {format_seconds(-wait)}"
+
+
+def cells(row: Row, now: float, redis_answers: bool) -> tuple[str, ...]:
+    """The row as a person reads it."""
+    total = row.total_reclaimed_bytes
+    return (
+        row.host,
+        state(row, redis_answers),
+        ago(row.last_run_ts, now) if redis_answers else "?",
+        (row.last_reclaimed or "-") if redis_answers else "?",
+        "?" if total is None else format_size(total),
+        next_run(row, now, redis_answers),
+        to_until(row.interval_s),
+        row.until + (" all" if row.all else ""),
+    )
+
+
+def error_line(row: Row, now: float) -> str | None:
+    """The last error, and for how long it has been so."""
+    if not row.last_error:
+        return None
+    times = row.consecutive_failures or 0
+    failures = f"{times} failure{'' if times == 1 else 's'}"
+    since = f"last success {ago(row.last_success_ts, now)}" if row.last_success_ts else "no success yet"
+    return f"{row.host}: {one_line(row.last_error)} ({failures}, {since})"
+
+
+def left_out_line(gone: LeftOut) -> str:
+    named = "" if gone.host in gone.reason else f"{gone.host}: "
+    return f"left out: {one_line(named + gone.reason)}"
+
+
+# Redis
+
+
+def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
+    """Three round trips, however many hosts. Raises redis.RedisError."""
+    memory = Memory(client, JOB)
+    remembered = memory.hosts(hosts)
+    engines = {name: found.engine_id for name, found in remembered.items() if found.engine_id}
+    holders = memory.holders(list(engines.values()))
+    with client.pipeline(transaction=False) as pipe:
+        for host in hosts:
+            pipe.zscore(_SCHEDULE, _ENTRY_PREFIX + entry_name(host))
+        due = cast("list[float | None]", pipe.execute())
+    running = {name: holders[engine_id] for name, engine_id in engines.items()}
+    return Known(remembered, running, dict(zip(hosts, due, strict=True)))
+
+
+def ask_redis(settings: Settings) -> tuple[Known, str | None]:
+    """What Redis knows, and what is wrong where it can't be asked."""
+    import redis
+
+    try:
+        with open_redis_now(settings) as client:
+            client.ping()
+            return read_known(client, list(settings.fleet)), None
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:
+        return Known(), redis_trouble(settings, error)
+
+
+# The verb
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Everything, for jq: .hosts[], .left_out[], .redis.")
+def hosts(as_json: bool) -> None:
+    """Show each host: its settings, last runs, and when it is due.
+
+    Reads the settings and Redis, no host. No task stands behind it; what runs now, in plain celery:
+
+    \b
+      celery -A worker inspect active
+    """
+    settings = get_settings()
+    known, trouble = ask_redis(settings)
+    rows = make_rows(settings, known)
+    if as_json:
+        click.echo(json.dumps(to_json(settings, rows, trouble), indent=2))
+    else:
+        _show(open_console(), settings, rows, trouble is None)
+        warn(other_warnings(settings), most=len(settings.warnings))
+    if trouble:
+        say(f"{trouble}; what it remembers is missing here")
+
+
+def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers: bool) -> None:
+    from rich import box
+    from rich.table import Table
+
+    now = time.time()
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("host", overflow="fold")
+        for name in ("state", "last run", "reclaimed", "in total", "next run", "every", "older than"):
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*cells(row, now, redis_answers))
+        console.print(table)
+    else:
+        console.print(NO_HOST)
+    lines = [error_line(row, now) for row in rows]
+    lines += [left_out_line(gone) for gone in settings.left_out]
+    for line in filter(None, lines):
+        console.print(line)

@@ -1,0 +1,97 @@
+"""What all verbs need to speak to a person: plain text, times, warnings, and Redis' answer without a wait."""
+
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import redis
+    from rich.console import Console
+
+    from worker.settings import Settings
+
+PATIENCE_S = 3  # for Redis to connect, and to answer; a person is waiting
+PIPE_WIDTH = 1000  # no line is wrapped where a program reads it
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def open_console() -> "Console":
+    """Standard output; text is shown as it is, whatever a host wrote into it."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(width=width, markup=False, highlight=False, emoji=False)
+
+
+def one_line(text: object) -> str:
+    """`text` on one line, without what would steer a terminal: parts of it were printed by hosts."""
+    joined = " ".join(str(text).split())
+    return "".join(character if character.isprintable() else "?" for character in joined)
+
+
+def format_seconds(seconds: float) -> str:
+    """A length of time in its largest unit: `45 s`, `12 min`, `2 h`, `3 d`."""
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
+    return f"{int(seconds // size)} {unit}"
+
+
+def ago(ts: float | None, now: float) -> str:
+    """How long ago `ts` was; `never` for None."""
+    return "never" if ts is None else f"{format_seconds(max(now - ts, 0))} ago"
+
+
+def say(text: str, err: bool = True) -> None:
+    """Prints `text`, by default on standard error; a terminal gets it wrapped between words."""
+    if (sys.stderr if err else sys.stdout).isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(
+            textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            for line in text.splitlines()
+        )
+    click.echo(text, err=err)
+
+
+def warn(lines: Sequence[str], most: int = 5) -> None:
+    """The first lines, on standard error."""
+    for line in lines[:most]:
+        say(f"warning: {one_line(line)}")
+    if len(lines) > most:
+        say(f"warning: and {len(lines) - most} more; `holystone hosts` shows all")
+
+
+def open_redis_now(settings: "Settings") -> "redis.Redis":
+    """A client that answers or fails within seconds, where a worker's waits for Redis to come back.
+
+    Raises ValueError where the URL makes no sense.
+    """
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=PATIENCE_S,
+        socket_connect_timeout=PATIENCE_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def redis_trouble(settings: "Settings", error: Exception) -> str:
+    """A sentence on why Redis can't be used; shows where it was looked for, but no user or password."""
+    from redis import RedisError
+    from redis.connection import parse_url
+
+    try:
+        place = parse_url(settings.redis_url.get_secret_value())  # type: ignore[no-untyped-call]
+    except ValueError:
+        return "HOLYSTONE_REDIS_URL can't be read; it is written redis://[[user]:password@]host[:port][/db]"
+    where = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
+    why = one_line(error) if isinstance(error, (RedisError, OSError)) else type(error).__name__
+    why = re.sub(r"^Error -?\d+ connecting to \S+ ", "", why)
+    return f"Redis at {where} (HOLYSTONE_REDIS_URL) can't be used: {why.rstrip('.')}"

@@ -1,0 +1,268 @@
+"""The `holystone` command as its users start it, with a real Redis and a real worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.celery_processes import Beat, Worker
+from tests.support.client import Client, environment
+from tests.support.network import Blackhole, SilentServer
+from tests.support.paths import CHECKOUT
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.processes import Process, clean_environment
+from tests.support.redis_server import RedisServer
+from tests.support.stand_in_docker import StandInDocker
+from tests.support.waiting import wait_until
+
+USAGE = {
+    "BuildCache": [
+        {
+            "ID": "abc",
+            "Size": "5kB",
+            "CacheType": "regular",
+            "InUse": "false",
+            "Shared": "false",
+            "LastUsedAt": "2020-01-02T00:00:00Z",
+        }
+    ]
+}
+NO_DOCKER = 'echo "Cannot connect to the Docker daemon" >&2; exit 1\n'
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Iterator[StandInDocker]:
+    stand_in = StandInDocker(tmp_path / "docker")
+    yield stand_in
+    stand_in.go()  # ends the prunes that were left to finish
+
+
+class Holystone(Process):
+    """The command in a process and a folder of its own; output is in `out`, errors in `log()`."""
+
+    def __init__(self, env: dict[str, str], *args: str, tmp: Path) -> None:
+        self.out = tmp / f"out-{time.monotonic_ns()}"
+        home = self.out.with_suffix(".home")
+        home.mkdir()
+        script = "import sys; from tasks.cli import main; main(prog_name='holystone')"
+        command = [str(self.out), sys.executable, "-c", script, *args]
+        super().__init__(
+            ["/bin/sh", "-c", 'out=$1; shift; exec "$@" > "$out"', "sh", *command],
+            env=clean_environment(home, {**env, "PYTHONPATH": str(CHECKOUT)}),
+            cwd=home,
+            log=self.out.with_suffix(".log"),
+        )
+
+    def output(self) -> str:
+        return self.out.read_text() if self.out.exists() else ""
+
+
+def holystone(
+    env: dict[str, str], *args: str, tmp: Path, status: int = 0, deadline_s: float = 60
+) -> Holystone:
+    """The command after its end, which is with `status` and without a traceback."""
+    with Holystone(env, *args, tmp=tmp) as process:
+        ended = process.wait(deadline_s)
+    assert ended == status, process.output() + process.log()
+    assert "Traceback" not in process.output() + process.log()
+    return process
+
+
+@contextlib.contextmanager
+def working(redis_url: str, docker: StandInDocker, tmp: Path, **settings: Any) -> Iterator[dict[str, str]]:
+    """The environment of a worker that is ready."""
+    env = environment(redis_url, commands=docker.folder, **settings)
+    with Worker(env, "--concurrency=2", tmp=tmp) as worker:
+        worker.wait_ready()
+        yield env
+
+
+def row(output: str, host: str) -> list[str]:
+    """The cells of the host's row in a table."""
+    found = [line for line in output.splitlines() if line.startswith(f"{host} ")]
+    assert len(found) == 1, output
+    return found[0].split()
+
+
+def test_prune_sends_follows_and_prints_a_table(
+    redis: RedisServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    docker.prunes_on_go()
+    with working(redis.url, docker, tmp_path, hosts="local ssh://build-01:70000") as env:
+        with Holystone(env, "prune", "--until=7d", "--all", tmp=tmp_path) as process:
+            wait_until(lambda: "local: running, on " in process.output(), 30, "the run", detail=process.log)
+            docker.go()
+            assert process.wait(30) == 0
+        assert "local: done, 49.21MB reclaimed" in process.output()
+        assert row(process.output(), "local")[:3] == ["local", "done", "49.21MB"]
+        assert process.log().count("the port is a number") == 1  # Celery's settings don't say it again
+        assert set(docker.calls("builder prune")) == {"builder prune --force --filter until=168h --all"}
+
+        shown = holystone(env, "hosts", tmp=tmp_path)
+        assert row(shown.output(), "local")[:2] == ["local", "ok"]
+        assert shown.output().count("the port is a number") == 1
+        assert shown.log() == ""
+
+
+def test_a_host_whose_pruning_is_off_is_left_out_aloud(
+    redis: RedisServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    env = environment(redis.url, prune_enabled=False, commands=docker.folder)
+    assert "Left out, pruning is off there: local" in holystone(env, "prune", tmp=tmp_path).output()
+    assert redis.client().llen("celery") == 0
+
+
+def test_the_message_carries_the_hosts_own_limits(
+    redis: RedisServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    env = environment(redis.url, prune_timeout_s=7)
+    with Holystone(env, "prune", "local", tmp=tmp_path) as process:
+        queue = redis.client()
+        wait_until(lambda: queue.llen("celery"), 30, "the message", detail=process.log)
+    headers = json.loads(queue.lindex("celery", 0))["headers"]
+    assert headers["timelimit"] == [37, 7]
+    assert headers["kwargsrepr"] == "{'host': 'local'}"
+
+
+def test_a_failed_run_is_shown_and_exits_with_1(
+    redis: RedisServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    docker.prunes(NO_DOCKER)
+    with working(redis.url, docker, tmp_path) as env:
+        failed = holystone(env, "prune", tmp=tmp_path, status=1)
+        assert row(failed.output(), "local")[-1] == "CommandFailed"
+        sentence = (
+            "local: CommandFailed: `docker builder prune --force --filter until=24h` exited with status 1"
+        )
+        assert f"{sentence}: Cannot connect to the Docker daemon" in failed.output()
+
+        shown = holystone(env, "hosts", tmp=tmp_path).output()
+        assert row(shown, "local")[1] == "failing"
+        assert f"{sentence}: Cannot connect to the Docker daemon (1 failure, no success yet)" in shown
+
+
+def test_a_retried_run_says_so_and_why(
+    redis: RedisServer, docker: StandInDocker, silent_server: SilentServer, tmp_path: Path
+) -> None:
+    host = f"{LOOPBACK}:{silent_server.port}"
+    with (
+        working(redis.url, docker, tmp_path, hosts=f"ssh://{host}", ssh_connect_timeout_s=2) as env,
+        Holystone(env, "prune", tmp=tmp_path) as process,
+    ):
+        wait_until(lambda: f"{host}: retried, HostUnreachable: " in process.output(), 30, "the retry")
+        wait_until(lambda: ", again after HostUnreachable: " in process.output(), 30, "the second attempt")
+
+
+def test_a_dry_run_says_what_would_go(redis: RedisServer, docker: StandInDocker, tmp_path: Path) -> None:
+    script = docker.folder / "docker"
+    listing = f"\"system df\") cat <<'END'\n{json.dumps(USAGE)}\nEND\n;;\n"
+    script.write_text(docker.script.replace('"builder prune")', f'{listing}"builder prune")'))
+    with working(redis.url, docker, tmp_path) as env:
+        output = holystone(env, "prune", "--dry-run", tmp=tmp_path).output()
+    assert "would reclaim" in output
+    assert row(output, "local")[:4] == ["local", "done", "5kB", "1"]
+    assert "local: done, 5kB would go" in output
+    assert docker.prunes_started == 0
+
+
+def test_without_a_worker_prune_says_so_and_ctrl_c_leaves_the_run_in_the_queue(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    with Holystone(environment(redis.url), "prune", tmp=tmp_path) as process:
+        wait_until(lambda: "No worker answers" in process.output(), 30, "the line", detail=process.log)
+        process.signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert "Stopped following; 1 of 1 have no result yet" in process.log()
+    assert "celery -A worker result" in process.log()
+    assert "Traceback" not in process.log()
+    (message,) = redis.client().lrange("celery", 0, -1)
+    assert json.loads(message)["headers"]["id"] in process.log()
+
+
+def test_with_redis_down_prune_says_it_in_a_line_without_the_password(tmp_path: Path) -> None:
+    port = free_port()
+    env = environment(f"redis://:hush@{LOOPBACK}:{port}/0")
+    failed = holystone(env, "prune", tmp=tmp_path, status=1, deadline_s=20)
+    assert (
+        failed.log()
+        == f"Redis at {LOOPBACK}:{port} (HOLYSTONE_REDIS_URL) can't be used: Connection refused; "
+        "nothing was sent\n"
+    )
+    assert failed.output() == ""
+
+
+def test_hosts_does_not_wait_for_long_for_a_redis_that_says_nothing(
+    silent_server: SilentServer, blackhole: Blackhole, tmp_path: Path
+) -> None:
+    for port, why in [(silent_server.port, "reading"), (blackhole.port, "connecting")]:
+        env = environment(f"redis://{LOOPBACK}:{port}/0")
+        shown = holystone(env, "hosts", tmp=tmp_path, deadline_s=20)
+        assert f"can't be used: Timeout {why}" in shown.log()
+
+
+def test_with_redis_down_hosts_shows_the_settings_and_says_so(tmp_path: Path) -> None:
+    port = free_port()
+    env = environment(f"redis://:hush@{LOOPBACK}:{port}/0")
+    shown = holystone(env, "hosts", tmp=tmp_path)
+    assert row(shown.output(), "local") == ["local", "?", "?", "?", "?", "?", "6h", "24h"]
+    assert (
+        f"Redis at {LOOPBACK}:{port} (HOLYSTONE_REDIS_URL) can't be used: Connection refused" in shown.log()
+    )
+    told = json.loads(holystone(env, "hosts", "--json", tmp=tmp_path).output())
+    assert "Connection refused" in told["redis"]
+    assert told["hosts"][0]["last_run_ts"] is None
+    assert "hush" not in json.dumps(told) + shown.log()
+
+
+def test_hosts_without_any_host_says_how_to_name_one(redis: RedisServer, tmp_path: Path) -> None:
+    env = environment(redis.url, hosts="")
+    assert "HOLYSTONE_HOSTS=ssh://" in holystone(env, "hosts", tmp=tmp_path).output()
+    assert json.loads(holystone(env, "hosts", "--json", tmp=tmp_path).output())["hosts"] == []
+
+
+def test_hosts_knows_what_runs_and_when_beat_sends_the_next(
+    redis: RedisServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    docker.prunes_on_go()
+    with working(redis.url, docker, tmp_path, prune_interval_s=3600) as env, Beat(env, tmp=tmp_path):
+
+        def told() -> dict[str, Any]:
+            shown: dict[str, Any] = json.loads(holystone(env, "hosts", "--json", tmp=tmp_path).output())
+            assert shown["redis"] == "ok"
+            host: dict[str, Any] = shown["hosts"][0]
+            return host
+
+        wait_until(lambda: docker.prunes_started, 30, "beat's run to start")
+        host = told()
+        assert host["running"]
+        assert host["running"] == redis.client().hget(
+            "holystone:prune_build_cache:host:local", "last_run_task_id"
+        )
+        assert 3500 < host["next_due_ts"] - time.time() < 3601
+        assert row(holystone(env, "hosts", tmp=tmp_path).output(), "local")[1] == "running"
+        docker.go()
+        wait_until(lambda: told()["last_success_ts"], 30, "the run to end")
+        host = told()
+        assert (host["running"], host["last_reclaimed"]) == (None, "49.21MB")
+        assert host["last_reclaimed_bytes"] == host["total_reclaimed_bytes"] == 49_210_000
+
+
+def test_a_run_sent_by_another_client_is_not_mixed_up(
+    redis: RedisServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    docker.prunes_on_go()
+    with working(redis.url, docker, tmp_path) as env:
+        other = Client(redis.url).send()
+        wait_until(lambda: docker.prunes_started, 30, "the other's prune to start")
+        output = holystone(env, "prune", tmp=tmp_path).output()
+        assert row(output, "local")[-2:] == ["already", "running"]
+        docker.go()
+        assert other.get()["outcome"] == "done"
