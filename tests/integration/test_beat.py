@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_two_beats_send_one_message_and_the_second_succeeds_a_killed_one_within_
     ):
         wait_until(lambda: len(messages(redis)) >= 3, 30, "three runs", detail=first.log)
         dues = [message["headers"][DUE_HEADER] for message in messages(redis)]
-        assert all(later - earlier >= interval_s for earlier, later in zip(dues, dues[1:], strict=False))
+        assert all(later - earlier >= interval_s for earlier, later in pairwise(dues))
         assert "Sending due task" not in second.log()
         first.kill_all()
         before = len(messages(redis))

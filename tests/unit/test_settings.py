@@ -57,7 +57,6 @@ def test_defaults_are_those_of_the_readme(load: Load) -> None:
     ("variable", "held", "expected"),
     [
         ("REDIS_URL", "rediss://:pw@redis:6380/1", "rediss://:pw@redis:6380/1"),
-        ("REDIS_URL", "unix:///run/redis.sock", "unix:///run/redis.sock"),
         ("PRUNE_ENABLED", "false", False),
         ("PRUNE_ENABLED", "off", False),
         ("PRUNE_ENABLED", "0", False),
