@@ -62,7 +62,12 @@ async def _log_in(
             through = await _log_in(jump, settings, through, beyond)
     connection = None
     try:
-        connection = await asyncssh.connect(**wanted, known_hosts=known_hosts, tunnel=through)
+        connection = await asyncssh.connect(
+            **wanted,
+            # As OpenSSH does: a key that is known for the address is not thereby known for the name.
+            known_hosts=lambda name, _address, port: known_hosts.match(name, "", port),
+            tunnel=through,
+        )
     except asyncssh.PermissionDenied as error:
         raise AuthenticationFailed(
             f"{host.name}: none of the worker's keys was accepted ({error.reason}); "

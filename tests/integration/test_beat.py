@@ -24,7 +24,7 @@ QUEUE = "celery"
 LONG_S = 3600
 
 
-def start_beat(redis: RedisServer, tmp: Path, hosts: str = "ssh://a ssh://b", **settings: object) -> Beat:
+def start_beat(redis: RedisServer, tmp: Path, hosts: str = "ssh://a ssh://b", **settings: Any) -> Beat:
     env = environment(redis.url, hosts, **({"prune_interval_s": LONG_S} | settings))
     beat = Beat(env, tmp=tmp)
     beat.wait_ready()

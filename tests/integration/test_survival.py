@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery.exceptions import TimeLimitExceeded
@@ -31,7 +32,7 @@ def docker(tmp_path: Path) -> Iterator[StandInDocker]:
     stand_in.go()  # ends the prunes that were left to finish
 
 
-def start_worker(redis_url: str, docker: StandInDocker, tmp: Path, **settings: object) -> Worker:
+def start_worker(redis_url: str, docker: StandInDocker, tmp: Path, **settings: Any) -> Worker:
     env = environment(redis_url, commands=docker.folder, **settings)
     worker = Worker(env, "--concurrency=2", tmp=tmp)
     worker.wait_ready()
