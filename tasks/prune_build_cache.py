@@ -13,6 +13,7 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from tasks.prune_policy import (
     Order,
     choose_records,
+    choose_soft_limit_s,
     decide_another_pass,
     decide_prune,
     is_complete,
@@ -74,7 +75,7 @@ class Progress:
 async def prune(shell: Shell, order: Order, engine: Engine, progress: Progress) -> None:
     """Prunes until nothing is left or the cap is reached. Raises CommandFailed or HostUnreachable."""
     progress.before = await disk(shell, engine.root)
-    while not progress.passes or decide_another_pass(progress.passes):
+    while decide_another_pass(progress.passes):
         progress.pruning = True
         completed = await shell.run(prune_argv(order.until, order.all), let_finish=True)
         progress.pruning = False
@@ -116,8 +117,8 @@ async def visit(run: Run, order: Order, settings: Settings, memory: Memory, prog
 def perform(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
     """One attempt, from the first question to the report. Raises the errors of worker.errors, or Retry."""
     progress = Progress()
-    limits = task.request.timelimit  # (hard, soft) where the message brought its own
-    soft_limit_s = float(limits[1]) if limits and limits[1] else order.host.prune.timeout_s
+    _, sent_s = task.request.timelimit or (None, None)  # (hard, soft)
+    soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, order.host.prune.timeout_s)
     try:
         admit(run, memory)
         if not order.dry_run:
@@ -190,7 +191,7 @@ def make_report(run: Run, order: Order, progress: Progress, reason: str | None) 
         until=order.until,
         all=order.all,
         dry_run=order.dry_run,
-        complete=is_complete(progress.passes) if progress.passes else None,
+        complete=is_complete(progress.passes),
         passes=len(progress.passes),
         caches_deleted=sum(done.caches_deleted for done in progress.passes),
         disk=disk_facts(progress.before, progress.after),

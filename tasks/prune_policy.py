@@ -60,14 +60,26 @@ def decide_prune(prev_run_ts: float | None, now: float, interval_s: float) -> bo
     return prev_run_ts is None or now - prev_run_ts >= interval_s or prev_run_ts - now > interval_s
 
 
+def choose_soft_limit_s(sent_s: float | None, task_default_s: float | None, own_s: float) -> float:
+    """The run's soft limit: what its message was given on purpose, else the host's own.
+
+    Task.apply_async copies the task's default, the longest of all hosts, into every message.
+    """
+    return own_s if sent_s is None or sent_s == task_default_s else float(sent_s)
+
+
 def decide_another_pass(passes: Sequence[Pruned]) -> bool:
-    """Whether to prune again: one pass may take only leaves (moby/buildkit#5436)."""
-    return len(passes) < MAX_PASSES and bool(passes[-1].reclaimed_bytes)
+    """Whether to prune (again): always once, then until nothing came off, at most MAX_PASSES times.
+
+    One pass may take only leaves (moby/buildkit#5436).
+    """
+    return not passes or (len(passes) < MAX_PASSES and bool(passes[-1].reclaimed_bytes))
 
 
-def is_complete(passes: Sequence[Pruned]) -> bool:
-    """Whether the last pass found nothing left; not so where the cap, or an unread total, ended it."""
-    return bool(passes) and passes[-1].reclaimed_bytes == 0
+def is_complete(passes: Sequence[Pruned]) -> bool | None:
+    """Whether the last pass found nothing left, not so where the cap or an unread total ended it; None if
+    there was none."""
+    return passes[-1].reclaimed_bytes == 0 if passes else None
 
 
 def prune_argv(until: str, all: bool) -> tuple[str, ...]:

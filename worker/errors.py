@@ -56,8 +56,9 @@ class CommandFailed(HolystoneError):
 
     def __str__(self) -> str:
         command, exit_status, stderr = self.args
-        status = "was killed by a signal" if exit_status is None else f"exited with status {exit_status}"
-        return f"`{command}` {status}: {stderr or '(nothing on stderr)'}"
+        ends = {None: "was killed by a signal", 0: "gave nothing usable"}
+        how = ends.get(exit_status, f"exited with status {exit_status}")
+        return f"`{command}` {how}: {stderr or '(nothing on stderr)'}"
 
 
 class CommandTimedOut(HolystoneError):
@@ -71,14 +72,10 @@ class CommandTimedOut(HolystoneError):
     def __str__(self) -> str:
         host, seconds, passes, reclaimed_bytes, may_still_run = self.args
         amount = "an unknown amount" if reclaimed_bytes is None else f"{reclaimed_bytes} bytes"
-        still = (
-            "the prune was left to finish and may still run on the host"
-            if may_still_run
-            else "nothing runs on"
-        )
+        left = "the prune was left to finish on the host" if may_still_run else "no prune was left running"
         return (
             f"{host}: not finished after {seconds:g} s ({passes} passes done, {amount} reclaimed so far); "
-            f"may_still_run={may_still_run}: {still}. "
+            f"may_still_run={str(may_still_run).lower()} ({left}). "
             "A first run on a full disk takes long: raise HOLYSTONE_PRUNE_TIMEOUT_S (prune.timeout_s)."
         )
 

@@ -165,8 +165,7 @@ class Memory:
 
     def holder(self, engine_id: str) -> str | None:
         """The task id of the run that holds the engine's lock."""
-        token = cast("str | None", self._redis.get(self._key("lock", engine_id)))
-        return token.split("/")[0] if token else None
+        return self.holders([engine_id])[engine_id]
 
     def holders(self, engine_ids: list[str]) -> dict[str, str | None]:
         """`holder` of each engine."""

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from celery.signals import task_failure
 
-from worker.errors import GivenUp, UnknownHost
+from worker.errors import GivenUp, InvalidArgument, UnknownHost
 from worker.memory import LOCK_TTL_S, Memory, open_memory
 from worker.settings import get_settings
 
@@ -110,10 +110,10 @@ def remember_failure(sender: Any, exception: BaseException, args: Any, kwargs: A
     if not sender.name.startswith(TASKS):
         return
     settings, kwargs = get_settings(), kwargs or {}
+    if isinstance(exception, InvalidArgument | UnknownHost) or kwargs.get("dry_run"):
+        return  # the caller's mistake, or no prune: nothing is wrong with the host
     host = args[0] if args else kwargs.get("host") or next(iter(settings.fleet), None)
     if not isinstance(host, str) or host not in settings.fleet:
-        return
-    if isinstance(exception, UnknownHost) or kwargs.get("dry_run"):
         return
     with remembering(), open_memory(settings, sender.name.removeprefix(TASKS)) as memory:
         memory.record_failure(host, repr(exception))

@@ -103,11 +103,11 @@ def test_command_failed_says_status_and_stderr(error: CommandFailed, sentence: s
     [
         (
             ("build-01", 120.0, 2, 49_210_000, True),
-            ["build-01", "120 s", "2 passes", "49210000 bytes", "may_still_run=True", "left to finish"],
+            ["build-01", "120 s", "2 passes", "49210000 bytes", "may_still_run=true", "left to finish"],
         ),
         (
             ("build-01", 0.5, 0, None, False),
-            ["0.5 s", "0 passes", "an unknown amount", "may_still_run=False", "nothing runs on"],
+            ["0.5 s", "0 passes", "an unknown amount", "may_still_run=false", "no prune was left"],
         ),
     ],
 )

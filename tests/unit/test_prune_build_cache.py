@@ -28,6 +28,7 @@ from tasks.prune_policy import (
     MAX_PASSES,
     Order,
     choose_records,
+    choose_soft_limit_s,
     decide_another_pass,
     decide_prune,
     is_complete,
@@ -125,7 +126,16 @@ def test_it_prunes_again_until_nothing_or_an_unknown_amount_is_left_or_five_time
 
 
 def test_nothing_done_is_not_complete() -> None:
-    assert is_complete([]) is False
+    assert is_complete([]) is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit"),
+    [(None, 30), (900, 30), (3600, 3600), (5.5, 5.5)],
+    ids=["none", "default", "long", "short"],
+)
+def test_a_host_keeps_its_own_soft_limit_unless_the_message_brought_another(sent: Any, limit: float) -> None:
+    assert choose_soft_limit_s(sent, 900, 30) == limit
 
 
 # What is sent
@@ -237,7 +247,8 @@ def _perform(
         return exc
 
     monkeypatch.setattr(job, "connect", shell.connector() if shell else unreachable)
-    task: Any = SimpleNamespace(request=SimpleNamespace(timelimit=(90, soft_limit_s)), retry=retry)
+    request = SimpleNamespace(timelimit=(90, soft_limit_s))
+    task: Any = SimpleNamespace(request=request, soft_time_limit=900, retry=retry)
     used: Any = memory or FakeMemory()
     return perform(task, run or _run(), order, _settings("build-01"), used)
 

@@ -12,7 +12,7 @@ import redis
 
 from tests.unit.fakes import FakeMemory
 from worker import runs
-from worker.errors import GivenUp, HostUnreachable, UnknownHost
+from worker.errors import GivenUp, HostUnreachable, InvalidArgument, UnknownHost
 from worker.fleet import HostSettings, PrunePolicy
 from worker.hosts import parse_host
 from worker.runs import ALREADY_RUNNING, Finished, Run, Skipped, admit, remember_failure, remembering, turn
@@ -130,6 +130,8 @@ def test_remembering_hides_no_other_error() -> None:
         ("tasks.prune_build_cache", [], {}, HostUnreachable("lost"), "a"),
         ("tasks.prune_build_cache", [], None, HostUnreachable("lost"), "a"),
         ("tasks.prune_build_cache", [], {"host": "c"}, UnknownHost("c", ["a"]), None),
+        ("tasks.prune_build_cache", [], {"host": "a"}, InvalidArgument("until: '0'"), None),
+        ("tasks.prune_build_cache", [], {"host": ["a"]}, HostUnreachable("lost"), None),
         ("tasks.prune_build_cache", [], {"host": "c"}, HostUnreachable("lost"), None),
         ("tasks.prune_build_cache", [], {"host": "a", "dry_run": True}, HostUnreachable("lost"), None),
         ("celery.ping", [], {"host": "a"}, HostUnreachable("lost"), None),
