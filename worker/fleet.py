@@ -60,18 +60,20 @@ def build_fleet(
         wanted += [(_url(table), name) for name, table in per_host.items()]
     fleet: dict[str, HostSettings] = {}
     left_out: list[LeftOut] = []
+    taken: set[str] = set()
     for text, name in wanted:
         try:
             host = _named_host(text, name)
         except ValueError as error:
             left_out.append(LeftOut(redact(text if name is None else name), str(error)))
             continue
-        if host.name.casefold() in (known.casefold() for known in fleet):
+        if host.name.casefold() in taken:
             left_out.append(LeftOut(host.name, f"{host.name!r} is named twice; the first one is served"))
             continue
         policy, more = _own_policy(host.name, per_host, fleet_policy, from_environment, keep)
         warnings += more
         fleet[host.name] = HostSettings(host, policy)
+        taken.add(host.name.casefold())
     warnings += [f"host left out: {gone.reason}" for gone in left_out]
     return fleet, tuple(left_out), warnings
 
