@@ -72,7 +72,7 @@ class CommandTimedOut(HolystoneError):
     def __str__(self) -> str:
         host, seconds, passes, reclaimed_bytes, may_still_run = self.args
         amount = "an unknown amount" if reclaimed_bytes is None else f"{reclaimed_bytes} bytes"
-        left = "the prune was left to finish on the host" if may_still_run else "no prune was left running"
+        left = "its prune was not ended there" if may_still_run else "no prune was left running"
         return (
             f"{host}: not finished after {seconds:g} s ({passes} passes done, {amount} reclaimed so far); "
             f"may_still_run={str(may_still_run).lower()} ({left}). "

@@ -93,7 +93,7 @@ class SshShell:
                 await process.wait_closed()
             except asyncio.CancelledError:
                 if not let_finish:
-                    process.kill()  # sshd ignores this for forced commands: reading commands bound themselves
+                    process.kill()  # sshd obeys neither for root nor for a forced command: hence look.reading
                 raise
         except (asyncssh.Error, OSError) as error:
             raise HostUnreachable(

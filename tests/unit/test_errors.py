@@ -103,7 +103,7 @@ def test_command_failed_says_status_and_stderr(error: CommandFailed, sentence: s
     [
         (
             ("build-01", 120.0, 2, 49_210_000, True),
-            ["build-01", "120 s", "2 passes", "49210000 bytes", "may_still_run=true", "left to finish"],
+            ["build-01", "120 s", "2 passes", "49210000 bytes", "may_still_run=true", "not ended there"],
         ),
         (
             ("build-01", 0.5, 0, None, False),
