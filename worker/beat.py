@@ -1,16 +1,20 @@
 """Beat's scheduler: RedBeat, and what it leaves to its users."""
 
 import logging
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import redis
 from celery.beat import SchedulingError
+from redbeat.decoder import to_timestamp
 from redbeat.schedulers import LUA_EXTEND_TO_SCRIPT, RedBeatScheduler, RedBeatSchedulerEntry, get_redis
 
 from worker.schedule import DUE_HEADER
 
 log = logging.getLogger(__name__)
+
+BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of one
 
 
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]
@@ -18,6 +22,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     a run that can't be sent stays due; Redis going away, or coming back empty, doesn't end beat."""
 
     lock: Any = None
+    _more_due = False
 
     def _maybe_entry(self, name: str, entry: Any) -> RedBeatSchedulerEntry:
         entry = super()._maybe_entry(name, entry)
@@ -48,7 +53,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         try:
             if self.lock is None and not self._take_lock():
                 return float(self.max_interval)  # another beat is at work
-            return float(super().tick(**kwargs))
+            wait_s = float(super().tick(**kwargs))
+            return 0.0 if self._more_due else wait_s
         except redis.exceptions.LockError:
             log.warning("beat lock lost: taking it again")
             self.lock = None
@@ -56,6 +62,34 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             log.warning("redis away: error=%s", error)
             self.lock = None
         return 1.0
+
+    @property
+    def schedule(self) -> dict[str, RedBeatSchedulerEntry]:
+        """The first BATCH entries that are due, and the one that is due next."""
+        client, key = get_redis(self.app), self.app.redbeat_conf.schedule_key
+        now = to_timestamp(self.app.now())
+        with client.pipeline(transaction=False) as pipe:
+            pipe.zrangebyscore(key, 0, now, start=0, num=BATCH)
+            pipe.zrangebyscore(key, f"({now}", now + self.max_interval, start=0, num=1)
+            due, next_due = pipe.execute()
+        self._more_due = len(due) == BATCH
+        return {entry.name: entry for entry in self._load([*due, *next_due])}
+
+    def _load(self, keys: list[str]) -> Iterator[RedBeatSchedulerEntry]:
+        client = get_redis(self.app)
+        with client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(key, "definition", "meta")
+            found = pipe.execute()
+        for key, (definition, meta) in zip(keys, found, strict=True):
+            if not definition:
+                log.warning("no such entry, removed: key=%s", key)
+                client.zrem(self.app.redbeat_conf.schedule_key, key)
+                continue
+            known = self.Entry.decode_definition(definition) | self.Entry.decode_meta(meta)
+            entry = self.Entry(app=self.app, **known)
+            entry.last_run_at = known["last_run_at"]  # Celery says "now" for None
+            yield entry
 
     def _take_lock(self) -> bool:
         client = get_redis(self.app)

@@ -133,21 +133,41 @@ def test_the_kill_switch_leaves_no_schedule_entry(redis: RedisServer, tmp_path: 
         wait_until(lambda: not scheduled(redis), 20, "the entry to go", detail=beat.log)
 
 
-def test_a_run_that_cannot_be_sent_stays_due(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def scheduler_of(redis: RedisServer, *names: str) -> Scheduler:
+    """A scheduler in this process, with an entry an hour for each name."""
     app = Celery("test", broker=redis.url, backend=redis.url, set_as_current=False)
     entry = {"task": "t", "schedule": 3600.0, "kwargs": {}, "options": {}}
-    app.conf.update(redbeat_redis_url=redis.url, redbeat_redis_options={}, beat_schedule={"entry": entry})
+    schedule = dict.fromkeys(names, entry)
+    app.conf.update(redbeat_redis_url=redis.url, redbeat_redis_options={}, beat_schedule=schedule)
     scheduler = Scheduler(app)
     scheduler.setup_schedule()
+    return scheduler
+
+
+def test_a_run_that_cannot_be_sent_stays_due(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = scheduler_of(redis, "entry")
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("broker full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(app, "send_task", refuse)
+        broken.setattr(scheduler.app, "send_task", refuse)
         scheduler.tick()
     assert redis.client().llen(QUEUE) == 0
     scheduler.tick()
     assert redis.client().llen(QUEUE) == 1
     scheduler.tick()
     assert redis.client().llen(QUEUE) == 1
+
+
+def test_more_due_runs_than_one_tick_takes_are_each_sent_once(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.beat.BATCH", 2)
+    scheduler = scheduler_of(redis, "a", "b", "c", "d", "e")
+    sent = []
+    for _ in range(4):
+        waits = scheduler.tick()
+        sent.append((redis.client().llen(QUEUE), waits == 0))
+    # The lock is renewed at each tick, so that not even ten thousand due runs outlast it.
+    assert sent == [(2, True), (4, True), (5, False), (5, False)]
