@@ -5,10 +5,10 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from celery import Task
-from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from tasks.prune_policy import (
     Order,
@@ -41,6 +41,8 @@ from worker.errors import (
     CommandTimedOut,
     HolystoneError,
     TransportError,
+    raise_again,
+    to_record,
 )
 from worker.limits import GRACE_S, MAX_RETRIES, SoftLimitReached, backoff_s, run_limited
 from worker.look import disk, look
@@ -108,6 +110,8 @@ async def visit(run: Run, order: Order, settings: Settings, memory: Memory, prog
             left_by = await asyncio.to_thread(memory.may_still_run, engine.id)
             if order.scheduled and left_by not in (None, run.task_id):
                 raise Skipped(MAY_STILL_RUN)
+            if not order.scheduled:
+                await asyncio.to_thread(memory.record_start, run.host, run.task_id, run.due_ts)
             await prune(shell, order, engine, progress)
 
 
@@ -115,30 +119,38 @@ async def visit(run: Run, order: Order, settings: Settings, memory: Memory, prog
 
 
 def perform(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
-    """One attempt, from the first question to the report. Raises the errors of worker.errors, or Retry."""
+    """One delivery: an attempt, or what an earlier delivery came to. Raises worker.errors, Retry, Ignore."""
+    try:
+        return attempt(task, run, order, settings, memory)
+    except Finished as finished:
+        if finished.report is None:
+            raise Ignore from finished  # its retry is on the way
+        raise_again(finished.report)
+        return finished.report
+    except HolystoneError as error:
+        with remembering():
+            memory.finish(run.attempt, to_record(error))
+        raise
+
+
+def attempt(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
     progress = Progress()
     _, sent_s = task.request.timelimit or (None, None)  # (hard, soft)
     soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, order.host.prune.timeout_s)
     try:
-        admit(run, memory)
-        if not order.dry_run:
+        is_first = admit(run, memory)
+        if order.scheduled and is_first and not order.dry_run:
             enter(run, order, memory)
         run_limited(visit(run, order, settings, memory, progress), soft_limit_s)
         reason = None
     except Skipped as skipped:
-        reason = skipped.args[0]
-    except Finished as finished:
-        if (report := finished.args[0]) is None:
-            raise Ignore from finished  # its retry is on the way
-        return cast(dict[str, Any], report)
+        reason = skipped.reason
     except (SoftLimitReached, SoftTimeLimitExceeded) as error:
         reclaimed = sum_reclaimed(progress.passes)
         passes = len(progress.passes)
         raise CommandTimedOut(run.host, soft_limit_s, passes, reclaimed, progress.pruning) from error
     except TransportError as error:
-        if run.retries < MAX_RETRIES:
-            memory.finish(run.attempt, None)
-        raise task.retry(exc=error, countdown=backoff_s(run.retries), max_retries=MAX_RETRIES) from error
+        try_again(task, run, order, memory, error)
     finally:
         with remembering():
             settle(run, order, memory, progress)
@@ -154,15 +166,24 @@ def perform(task: Task, run: Run, order: Order, settings: Settings, memory: Memo
 
 
 def enter(run: Run, order: Order, memory: Memory) -> None:
-    """Notes that the run begins, so that failing does not make it run at once again. Raises Skipped."""
-    known = memory.host(run.host)
-    if (
-        order.scheduled
-        and known.last_run_task_id != run.task_id  # retries and second deliveries of this run go through
-        and not decide_prune(known.last_run_ts, run.due_ts, order.host.prune.interval_s)
-    ):
+    """Notes that a scheduled run begins: failing must not make it run at once again. Raises Skipped."""
+    last_run_ts = memory.host(run.host).last_run_ts
+    if not decide_prune(last_run_ts, run.due_ts, order.host.prune.interval_s):
         raise Skipped(RAN_RECENTLY)
     memory.record_start(run.host, run.task_id, run.due_ts)
+
+
+def try_again(task: Task, run: Run, order: Order, memory: Memory, error: TransportError) -> None:
+    """Sends the next attempt, and raises Retry; raises `error` where this was the last."""
+    # A run that has begun no longer expires: it would end as "revoked", and its host look healthy.
+    expires = order.host.prune.interval_s
+    countdown = backoff_s(run.retries)
+    try:
+        task.retry(exc=error, countdown=countdown, max_retries=MAX_RETRIES, expires=expires)
+    except Retry:
+        with remembering():
+            memory.finish(run.attempt, None)
+        raise
 
 
 def settle(run: Run, order: Order, memory: Memory, progress: Progress) -> None:

@@ -7,14 +7,24 @@ from typing import Any
 
 import redis
 from celery.beat import SchedulingError
+from celery.signals import beat_init
 from redbeat.decoder import to_timestamp
-from redbeat.schedulers import LUA_EXTEND_TO_SCRIPT, RedBeatScheduler, RedBeatSchedulerEntry, get_redis
+from redbeat.schedulers import (
+    LUA_EXTEND_TO_SCRIPT,
+    RedBeatScheduler,
+    RedBeatSchedulerEntry,
+    acquire_distributed_beat_lock,
+    get_redis,
+)
 
 from worker.schedule import DUE_HEADER
 
 log = logging.getLogger(__name__)
 
 BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of one
+
+# It would take the lock without writing the schedule, which an empty Redis no longer has; tick does both.
+beat_init.disconnect(acquire_distributed_beat_lock)
 
 
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]
@@ -98,5 +108,6 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         if not lock.acquire(blocking=False):
             return False
         self.lock = lock
+        log.info("beat lock taken")
         self.setup_schedule()  # Redis may have come back empty
         return True

@@ -34,7 +34,9 @@ class Channel(redis.Channel):  # type: ignore[misc]
         """Whether the broker owes an answer for too long, and none lies unread."""
         if self.asked_at is None or not self._in_poll or time.monotonic() - self.asked_at < ANSWER_LIMIT_S:
             return False
-        return not select.select([self._in_poll._sock], [], [], 0)[0]
+        unread = select.poll()
+        unread.register(self._in_poll._sock, select.POLLIN)
+        return not unread.poll(0)
 
     def drop_connections(self) -> None:
         """Closes its sockets; the next use of each opens a new one, instead of waiting for a dead one."""

@@ -4,9 +4,16 @@ Arguments are JSON values and rebuild the exception, because Celery's JSON resul
 exception as its type and its `args`. No argument ever holds a secret.
 """
 
+from typing import Any
+
 
 class HolystoneError(Exception):
-    """Base of all errors that a run reports on purpose."""
+    """Base of all errors that a run reports on purpose.
+
+    `is_remembered`: raised once more by a second delivery of the failed run's message.
+    """
+
+    is_remembered = False
 
     def __repr__(self) -> str:
         # Flower shows the repr; the default would show bare arguments instead of the sentence.
@@ -82,3 +89,16 @@ class CommandTimedOut(HolystoneError):
 
 class GivenUp(HolystoneError):
     """The run ended its worker each time it was delivered, and is not tried again."""
+
+
+def to_record(error: HolystoneError) -> dict[str, Any]:
+    """What is stored of a failed run, for `raise_again`."""
+    return {"error": type(error).__name__, "args": list(error.args)}
+
+
+def raise_again(record: dict[str, Any]) -> None:
+    """Raises the error that `to_record` stored; does nothing for a report."""
+    if "error" in record:
+        error: HolystoneError = globals()[record["error"]](*record["args"])
+        error.is_remembered = True
+        raise error

@@ -61,6 +61,7 @@ def build_fleet(
     fleet: dict[str, HostSettings] = {}
     left_out: list[LeftOut] = []
     taken: set[str] = set()
+    used: set[str | None] = {name for _, name in wanted}
     for text, name in wanted:
         try:
             host = _named_host(text, name)
@@ -70,10 +71,14 @@ def build_fleet(
         if host.name.casefold() in taken:
             left_out.append(LeftOut(host.name, f"{host.name!r} is named twice; the first one is served"))
             continue
-        policy, more = _own_policy(host.name, per_host, fleet_policy, from_environment, keep)
+        table = name or _table_of(host, per_host)
+        used.add(table)
+        policy, more = _own_policy(table, per_host, fleet_policy, from_environment, keep)
         warnings += more
         fleet[host.name] = HostSettings(host, policy)
         taken.add(host.name.casefold())
+    unused = [name for name in per_host if name not in used]
+    warnings += [f"{TOML_FILE} [hosts.{redact(name)}]: no host is called that; not used" for name in unused]
     warnings += [f"host left out: {gone.reason}" for gone in left_out]
     return fleet, tuple(left_out), warnings
 
@@ -93,14 +98,31 @@ def _named_host(text: str, name: str | None) -> Host:
     return parse_host(text, name)
 
 
+def _table_of(host: Host, per_host: Mapping[str, Any]) -> str | None:
+    """The name of the table that is about `host`, by its name or else its URL. One that is missed may have
+    said "off", or an age longer than the fleet's."""
+    for name in per_host:
+        if name.casefold() == host.name.casefold():
+            return name
+    return next((name for name, table in per_host.items() if _is_same(host, _url(table))), None)
+
+
+def _is_same(host: Host, url: str) -> bool:
+    try:
+        other = parse_host(url)
+    except ValueError:
+        return False
+    return other.name.casefold() == parse_host(host.url).name.casefold()
+
+
 def _own_policy(
-    name: str,
+    name: str | None,
     per_host: Mapping[str, Any],
     fleet_policy: PrunePolicy,
     from_environment: set[str],
     keep: Keep,
 ) -> tuple[PrunePolicy, list[str]]:
-    table = per_host.get(name, {})
+    table = per_host.get(name, {}) if name is not None else {}
     own = table.get("prune", {}) if isinstance(table, Mapping) else {}
     where = f"{TOML_FILE} [hosts.{name}]"
     if not isinstance(own, Mapping):

@@ -38,15 +38,14 @@ class _PatientPool(redis.ConnectionPool):
 
 
 def open_redis(settings: Settings) -> redis.Redis:
-    """A client that rides out a restart of Redis (about 20 s) and notices a dead connection in 5 s."""
+    """A client that rides out a restart of Redis (about 20 s), and gives up on one that hangs after 8 s."""
     pool = _PatientPool.from_url(
         settings.redis_url.get_secret_value(),
         decode_responses=True,
-        socket_timeout=5,
-        socket_connect_timeout=5,
-        health_check_interval=25,
-        retry=Retry(_BACKOFF, _RETRIES),
-        retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+        socket_timeout=8,
+        socket_connect_timeout=8,
+        # Not after a time-out: the command may have been carried out, and hanging adds up.
+        retry=Retry(_BACKOFF, _RETRIES, supported_errors=(redis.ConnectionError,)),
     )
     return redis.Redis.from_pool(pool)
 
@@ -93,13 +92,14 @@ class Memory:
 
     # One run
 
-    def count_delivery(self, run: str) -> int:
-        """How often `run` (a task id and attempt) was delivered, this time included."""
+    def count_delivery(self, run: str, delivery: str) -> int:
+        """How often `run` (a task id and attempt) was delivered, `delivery` included."""
         key = self._key("deliveries", run)
         with self._redis.pipeline() as pipe:
-            pipe.incr(key)
+            pipe.sadd(key, delivery)  # a set: a command may be sent twice when Redis went away
             pipe.expire(key, RUN_TTL_S)
-            return cast(int, pipe.execute()[0])
+            pipe.scard(key)
+            return cast(int, pipe.execute()[2])
 
     def finish(self, run: str, report: dict[str, Any] | None) -> None:
         """This attempt is over, with its report if it has one: a second copy of its message does nothing."""
@@ -138,6 +138,7 @@ class Memory:
         )
 
     def record_failure(self, host: str, error: str) -> None:
+        error = error.encode("utf-8", "replace").decode()  # a host may print what is no text
         with self._redis.pipeline() as pipe:
             pipe.hset(self._key("host", host), "last_error", error)
             pipe.hincrby(self._key("host", host), "consecutive_failures", 1)
@@ -153,7 +154,7 @@ class Memory:
 
     def take(self, engine_id: str, token: str) -> bool:
         """Takes the engine's lock for LOCK_TTL_S, if it is free. `token` is `<task id>/<delivery>`."""
-        return bool(self._redis.set(self._key("lock", engine_id), token, nx=True, px=LOCK_TTL_S * 1000))
+        return self.renew(engine_id, token)  # not SET NX, whose second try would find our own first
 
     def renew(self, engine_id: str, token: str) -> bool:
         """Holds the lock for another LOCK_TTL_S; False where another run has it by now."""

@@ -1,29 +1,40 @@
 """Messages to people, through Apprise (kept, BSD-2, reaches Telegram and a hundred others)."""
 
 import logging
+import threading
 
 from pydantic import SecretStr
 
 log = logging.getLogger(__name__)
 
+LONGEST_S = 10  # some services drip an answer for longer than a run may last
+
 
 def notify(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
-    """Sends one message to all `urls`; False, with a line in the log, where one did not take it.
+    """Sends one message to all `urls`; False, with a line in the log, where one did not take it in time.
 
     Never raises: whether a message arrives changes nothing about the run that it tells of.
     """
     if not urls:
         return False
+    outcomes: list[bool] = []
+    sending = threading.Thread(target=lambda: outcomes.append(_send(urls, title, body)), daemon=True)
+    sending.start()
+    sending.join(LONGEST_S)
+    delivered = outcomes == [True]
+    if not delivered:
+        log.warning("notification not delivered: check HOLYSTONE_NOTIFY_URLS")
+    return delivered
+
+
+def _send(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
     try:
         import apprise  # 20 MB that a run without a message does not need
 
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings carry parts of the URLs
         sender = apprise.Apprise()
         usable = [sender.add(url.get_secret_value()) for url in urls]
-        delivered = bool(sender.notify(title=title, body=body)) and all(usable)
-    except Exception as error:  # any of a hundred services may raise anything
+        return bool(sender.notify(title=title, body=body)) and all(usable)
+    except Exception as error:  # any of a hundred services may raise anything, a URL in its text
         log.warning("notification failed: error=%s", type(error).__name__)
         return False
-    if not delivered:
-        log.warning("notification not delivered: check HOLYSTONE_NOTIFY_URLS")
-    return delivered

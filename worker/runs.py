@@ -41,22 +41,35 @@ class Run:
 
 
 class Skipped(Exception):
-    """This run does nothing; `args[0]` is the reason that its report gives."""
+    """This run does nothing, for `reason`, which its report gives."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Finished(Exception):
-    """Another delivery of the same message did this run; `args[0]` is its report, None if it is retried."""
+    """Another delivery of the same message did this run; `report` is None if a retry is on the way."""
+
+    def __init__(self, report: dict[str, Any] | None) -> None:
+        super().__init__(report)
+        self.report = report
 
 
-def admit(run: Run, memory: Memory) -> None:
-    """Raises Finished for a message that was dealt with, GivenUp for one that keeps killing workers."""
+def admit(run: Run, memory: Memory) -> bool:
+    """Whether this is the run's first attempt and delivery; the others go on with what it began.
+
+    Raises Finished for a message that was dealt with, GivenUp for one that keeps killing workers.
+    """
     finished, report = memory.finished(run.attempt)
     if finished:
         raise Finished(report)
-    if memory.count_delivery(run.attempt) > MAX_DELIVERIES:
+    deliveries = memory.count_delivery(run.attempt, run.delivery)
+    if deliveries > MAX_DELIVERIES:
         raise GivenUp(
             f"{run.host}: delivered {MAX_DELIVERIES} times, and each time its worker died; not tried again"
         )
+    return run.retries == 0 and deliveries == 1
 
 
 @contextlib.asynccontextmanager
@@ -71,21 +84,25 @@ async def turn(run: Run, memory: Memory, engine_id: str) -> AsyncIterator[None]:
         if await asyncio.to_thread(memory.holder, engine_id) not in (run.task_id, None):
             raise Skipped(ALREADY_RUNNING)
         await asyncio.sleep(_WAIT_S)
-    keeper = asyncio.create_task(_keep(memory, engine_id, token))
+    ended = asyncio.Event()
+    keeper = asyncio.create_task(_renew(memory, engine_id, token, ended))
     try:
         finished, report = await asyncio.to_thread(memory.finished, run.attempt)
         if finished:
             raise Finished(report)
         yield
     finally:
-        keeper.cancel()
+        ended.set()
+        await keeper  # a renewal that came after the release would take the lock again
         with remembering():
             await asyncio.to_thread(memory.release, engine_id, token)
 
 
-async def _keep(memory: Memory, engine_id: str, token: str) -> None:
-    while True:
-        await asyncio.sleep(_RENEW_S)
+async def _renew(memory: Memory, engine_id: str, token: str, ended: asyncio.Event) -> None:
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), _RENEW_S)
+            return
         with remembering():
             if not await asyncio.to_thread(memory.renew, engine_id, token):
                 log.warning("lock lost to another run: engine=%s", engine_id)
@@ -112,6 +129,8 @@ def remember_failure(sender: Any, exception: BaseException, args: Any, kwargs: A
     settings, kwargs = get_settings(), kwargs or {}
     if isinstance(exception, InvalidArgument | UnknownHost) or kwargs.get("dry_run"):
         return  # the caller's mistake, or no prune: nothing is wrong with the host
+    if getattr(exception, "is_remembered", False):
+        return
     host = args[0] if args else kwargs.get("host") or next(iter(settings.fleet), None)
     if not isinstance(host, str) or host not in settings.fleet:
         return

@@ -21,6 +21,8 @@ from worker.ssh import open_connection
 MAX_OUTPUT = 8 * 1024 * 1024  # what a run keeps of each stream; the rest is read and dropped
 TAIL = 64 * 1024  # of a longer stream the end is kept too: totals stand there
 _CHUNK = 64 * 1024
+# Whatever ssh_config says: on a terminal a prune would be killed when we leave.
+_PLAIN: dict[str, Any] = {"request_pty": False, "x11_forwarding": False}
 _POLL_S = 0.01
 _CLOSE_S = 1
 
@@ -86,7 +88,7 @@ class SshShell:
     async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
         try:
             process: asyncssh.SSHClientProcess[bytes] = await self._connection.create_process(
-                shlex.join(argv), stdin=asyncssh.DEVNULL, encoding=None
+                shlex.join(argv), stdin=asyncssh.DEVNULL, encoding=None, **_PLAIN
             )
             try:
                 out, err = await asyncio.gather(_read(process.stdout), _read(process.stderr))

@@ -19,6 +19,8 @@ _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 _KEEPALIVE_S = 15
 _KEY_ERRORS = (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, asyncssh.ConfigParseError)
 
+log = logging.getLogger(__name__)
+
 logging.getLogger("asyncssh").setLevel(logging.ERROR)  # it logs every step of every connection
 
 
@@ -73,9 +75,18 @@ async def _log_in(
             f"{host.name}: none of the worker's keys was accepted ({error.reason}); "
             "add its public key to authorized_keys there, or set HOLYSTONE_SSH_IDENTITY"
         ) from error
-    except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
+    except asyncssh.KeyExchangeFailed as error:
+        if "host key" not in error.reason:
+            raise HostKeyRejected(f"{host.name}: no common ssh algorithm ({error.reason})") from error
+        raise HostKeyRejected(f"{host.name}: {_explain(known_hosts, options)} ({error.reason})") from error
+    except asyncssh.HostKeyNotVerifiable as error:
         raise HostKeyRejected(f"{host.name}: {_explain(known_hosts, options)} ({error.reason})") from error
     except (asyncssh.Error, OSError) as error:
+        if "Too many authentication failures" in str(error):
+            raise AuthenticationFailed(
+                f"{host.name}: more keys were offered than it accepts; "
+                "set HOLYSTONE_SSH_IDENTITY, or IdentitiesOnly in ssh_config"
+            ) from error
         raise HostUnreachable(f"{host.name}: {error or type(error).__name__}") from error
     finally:
         if through is not None and connection is None:
@@ -132,7 +143,16 @@ def _known_hosts(files: list[Path]) -> asyncssh.SSHKnownHosts:
 @functools.lru_cache(maxsize=4)
 def _read_known_hosts(stamps: tuple[tuple[str, int, int], ...]) -> asyncssh.SSHKnownHosts:
     # Parsed once per process and version of the files: 10,000 lines cost 65 ms.
-    return asyncssh.read_known_hosts([path for path, _, _ in stamps])
+    known_hosts = asyncssh.SSHKnownHosts()
+    for path, _, _ in stamps:
+        for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1):
+            try:
+                known_hosts.load(line)
+            except ValueError as error:
+                if line.lstrip().startswith("@revoked"):
+                    raise ValueError(f"{path}:{number}: a revoked key that can't be read") from error
+                log.warning("line not understood, skipped: known_hosts=%s line=%s", path, number)
+    return known_hosts
 
 
 def _explain(known_hosts: asyncssh.SSHKnownHosts, options: asyncssh.SSHClientConnectionOptions) -> str:

@@ -88,7 +88,7 @@ class FakeMemory:
     def opened(self, *_: Any) -> Iterator[FakeMemory]:
         yield self
 
-    def count_delivery(self, run: str) -> int:
+    def count_delivery(self, run: str, delivery: str) -> int:
         self.deliveries += 1
         return self.deliveries
 

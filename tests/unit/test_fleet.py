@@ -195,3 +195,17 @@ def test_hosts_of_another_kind_are_warned_of(load: Any) -> None:
     settings = load("hosts = 5\n")
     assert settings.fleet == {}
     assert "hosts is a list of URLs or a table" in settings.warnings[0]
+
+
+def test_a_table_is_found_by_its_name_in_any_case_or_else_by_its_url(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLYSTONE_HOSTS", "ssh://root@10.0.0.5 ssh://web ssh://other")
+    settings = load(
+        "[hosts.build-01]\nurl = 'ssh://root@10.0.0.5:22'\nprune.enabled = false\n"
+        "[hosts.Web]\nurl = 'ssh://10.0.0.6'\nprune.until = '30d'\n"
+        "[hosts.gone]\nurl = 'ssh://gone'\nprune.until = '30d'\n"
+    )
+    policies = {name: (host.prune.enabled, host.prune.until) for name, host in settings.fleet.items()}
+    assert policies == {"10.0.0.5": (False, "24h"), "web": (True, "720h"), "other": (True, "24h")}
+    assert any("[hosts.gone]" in warning and "not used" in warning for warning in settings.warnings)

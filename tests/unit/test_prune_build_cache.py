@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.exceptions import Retry
 
 import tasks.prune_build_cache as job
 from tasks.prune_build_cache import (
@@ -222,7 +223,7 @@ def test_nothing_else_is_ever_sent(
     ):
         order = _order(until, all, dry_run, trigger)
         shell = RecordingShell(cli, **answers)
-        with contextlib.suppress(HolystoneError):
+        with contextlib.suppress(HolystoneError, Retry):
             _perform(monkeypatch, shell, order)
         assert set(shell.sent) <= _every_command(order)
         assert shell.sent.count(prune_argv(until, all)) <= MAX_PASSES
@@ -241,10 +242,10 @@ def _perform(
     run: Run | None = None,
     soft_limit_s: float = 60,
 ) -> dict[str, Any]:
-    def retry(exc: Exception, countdown: float, max_retries: int) -> Exception:
+    def retry(exc: Exception, countdown: float, max_retries: int, expires: int) -> None:
         assert 0 < countdown <= 30
-        assert max_retries == MAX_RETRIES
-        return exc
+        assert (max_retries, expires) == (MAX_RETRIES, 21_600)
+        raise exc if run is not None and run.retries >= max_retries else Retry(exc=exc)
 
     monkeypatch.setattr(job, "connect", shell.connector() if shell else unreachable)
     request = SimpleNamespace(timelimit=(90, soft_limit_s))
@@ -271,8 +272,8 @@ def test_a_prune_looks_measures_prunes_until_nothing_is_left_and_measures(
     assert (report["passes"], report["complete"], report["caches_deleted"]) == (2, True, 5)
     assert report["engine"]["id"] == facts(cli)["ID"]
     assert memory.calls == [
-        ("record_start", "build-01", "id", 900.0),
         ("record_engine", "build-01", facts(cli)["ID"]),
+        ("record_start", "build-01", "id", 900.0),
         ("add_reclaimed", "build-01", 8_170_000),
         ("clear_may_still_run", facts(cli)["ID"]),
         ("record_success", "build-01", 8_170_000),
@@ -339,7 +340,7 @@ def test_a_prune_that_fails_midway_is_counted_and_fails(monkeypatch: pytest.Monk
     with pytest.raises(CommandFailed, match=r"builder prune.* exited with status 1"):
         _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", 1]), _order(), memory)
     assert [call[:1] for call in memory.calls] == [
-        ("record_start",), ("record_engine",), ("add_reclaimed",), ("clear_may_still_run",)
+        ("record_engine",), ("record_start",), ("add_reclaimed",), ("clear_may_still_run",), ("finish",)
     ]  # fmt: skip
     assert memory.owner is None
 
@@ -356,7 +357,7 @@ def test_the_soft_limit_says_how_far_it_came_and_that_the_prune_may_still_run(
         _perform(monkeypatch, shell, _order(), memory, soft_limit_s=0.1)
     assert caught.value.args == ("build-01", 0.1, 1, 5_000_000, True)
     engine_id = facts(BUILDX_013)["ID"]
-    assert memory.calls[-2:] == [
+    assert memory.calls[-3:-1] == [
         ("add_reclaimed", "build-01", 5_000_000),
         ("note_may_still_run", engine_id, "id", 21_600),
     ]
@@ -379,17 +380,50 @@ def test_the_soft_limit_while_reading_leaves_nothing_running(
 def test_a_lost_connection_is_retried_and_the_prune_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = FakeMemory()
     shell = RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", HostUnreachable("lost")])
-    with pytest.raises(HostUnreachable):
+    with pytest.raises(Retry):
         _perform(monkeypatch, shell, _order(), memory)
     assert [call[0] for call in memory.calls[2:]] == ["finish", "add_reclaimed", "note_may_still_run"]
 
 
 def test_only_attempts_that_are_retried_are_over_without_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    for retries, finishes in ((0, 1), (MAX_RETRIES - 1, 1), (MAX_RETRIES, 0)):
+    for retries, end in ((0, Retry), (MAX_RETRIES - 1, Retry), (MAX_RETRIES, HostUnreachable)):
         memory = FakeMemory()
-        with pytest.raises(HostUnreachable):
+        with pytest.raises(end):
             _perform(monkeypatch, None, _order(), memory, _run(retries=retries))
-        assert memory.calls.count(("finish", f"id:{retries}", None)) == finishes
+        assert memory.finished(f"id:{retries}")[0]
+        assert (("finish", f"id:{retries}", None) in memory.calls) is (end is Retry)
+
+
+def test_a_second_delivery_of_a_failed_run_fails_alike_and_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = FakeMemory()
+    with pytest.raises(CommandFailed) as first:
+        _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=[1]), _order(), memory)
+    shell = RecordingShell(BUILDX_013)
+    with pytest.raises(CommandFailed) as second:
+        _perform(monkeypatch, shell, _order(), memory)
+    assert (str(second.value), shell.sent) == (str(first.value), [])
+    assert (first.value.is_remembered, second.value.is_remembered) == (False, True)
+
+
+def test_a_manual_run_that_is_skipped_records_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory()
+    memory.owner = "other/delivery"
+    report = _perform(monkeypatch, RecordingShell(BUILDX_013), _order(), memory)
+    assert report["reason"] == "already running"
+    assert not [call for call in memory.calls if call[0] == "record_start"]
+
+
+@pytest.mark.parametrize(("retries", "deliveries"), [(1, 0), (0, 1)])
+def test_a_retry_or_second_delivery_of_a_scheduled_run_goes_through(
+    monkeypatch: pytest.MonkeyPatch, retries: int, deliveries: int
+) -> None:
+    memory = FakeMemory(last_run_ts=899.0, last_run_task_id="other")
+    memory.deliveries = deliveries
+    run = _run(retries=retries)
+    report = _perform(monkeypatch, RecordingShell(BUILDX_013), _order(trigger="schedule"), memory, run)
+    assert report["outcome"] == "done"
 
 
 # Skipping
@@ -399,7 +433,6 @@ def test_only_attempts_that_are_retried_are_over_without_a_report(monkeypatch: p
     ("trigger", "known", "skipped"),
     [
         ("schedule", {"last_run_ts": 899.0, "last_run_task_id": "other"}, True),
-        ("schedule", {"last_run_ts": 899.0, "last_run_task_id": "id"}, False),  # a retry of the same run
         ("schedule", {"last_run_ts": 900.0 - 21_600, "last_run_task_id": "other"}, False),
         ("schedule", {}, False),
         ("manual", {"last_run_ts": 899.0, "last_run_task_id": "other"}, False),
