@@ -104,6 +104,17 @@ def test_a_redis_that_comes_back_empty_does_not_stop_beat(redis: RedisServer, tm
         assert beat.running()
 
 
+def test_of_two_beats_the_one_that_takes_over_from_an_empty_redis_writes_the_schedule(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    with start_beat(redis, tmp_path) as first, start_beat(redis, tmp_path) as second:
+        wait_until(lambda: len(messages(redis)) == 2, 20, "both hosts", detail=first.log)
+        for _ in range(3):
+            redis.wipe()
+            wait_until(lambda: len(messages(redis)) == 2, 60, "both hosts to be due again", detail=second.log)
+            assert len(scheduled(redis)) == 2
+
+
 def test_a_beat_that_starts_before_redis_waits_for_it(redis: RedisServer, tmp_path: Path) -> None:
     redis.stop()
     env = environment(redis.url, "ssh://a", prune_interval_s=LONG_S)

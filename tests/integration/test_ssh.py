@@ -128,6 +128,30 @@ def test_an_alias_of_ssh_config_brings_address_port_user_and_key(
     assert run_on("ssh://build-01", settings, "id", "-un").stdout == f"{ssh_server.user}\n"
 
 
+def test_ssh_config_can_not_put_a_command_on_a_terminal(ssh_server: SshServer, tmp_path: Path) -> None:
+    """There a prune would be killed when the worker leaves."""
+    settings = ssh_settings(ssh_server, tmp_path, "Host *\n  RequestTTY force\n")
+    assert run_on(ssh_server.url, settings, "tty").stdout == "not a tty\n"
+
+
+def test_a_known_hosts_line_that_is_not_understood_costs_no_host(
+    ssh_server: SshServer, tmp_path: Path
+) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text("garbage\n" + ssh_server.known_hosts.read_text())
+    settings = ssh_settings(ssh_server, tmp_path, ssh_known_hosts=known_hosts)
+    assert run_on(ssh_server.url, settings, "true").exit_status == 0
+    known_hosts.write_text("@revoked garbage\n" + ssh_server.known_hosts.read_text())
+    with pytest.raises(HostKeyRejected, match="revoked key that can't be read"):
+        run_on(ssh_server.url, settings, "true")
+
+
+def test_no_common_algorithm_is_not_taken_for_a_changed_key(ssh_server: SshServer, tmp_path: Path) -> None:
+    settings = ssh_settings(ssh_server, tmp_path, "Host *\n  KexAlgorithms diffie-hellman-group1-sha1\n")
+    with pytest.raises(HostKeyRejected, match="no common ssh algorithm"):
+        run_on(ssh_server.url, settings, "true")
+
+
 def test_keys_of_the_agent_are_used(
     ssh_server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,7 +120,9 @@ class Fleet:
 
     def run(self, host: str = "one", **kwargs: Any) -> dict[str, Any]:
         """The report of a run; raises its error at once, without retries."""
-        return self.client.send(host, options={"retries": 3}, **kwargs).get(60, self.worker.log)
+        # The last attempt, not to wait for retries; but a scheduled retry is not skipped for time.
+        options = {} if kwargs.get("trigger") == "schedule" else {"retries": 3}
+        return self.client.send(host, options=options, **kwargs).get(60, self.worker.log)
 
     def remembered(self, host: str) -> dict[str, str]:
         """What Redis holds of `host`."""
