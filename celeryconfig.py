@@ -11,12 +11,12 @@ for _warning in _settings.warnings:
     logging.getLogger("holystone.settings").warning(_warning)
 
 _url = _settings.redis_url.get_secret_value()
-_hard_limits = [host.prune.timeout_s + GRACE_S for host in _settings.fleet.values()]
-_longest_hard_limit = max(_hard_limits, default=_settings.prune_timeout_s + GRACE_S)
+_longest_hard_limit = _settings.longest_timeout_s + GRACE_S
 
-# Longer than any run and its back-off, or a run that still goes on is started again; no longer, because
-# a run whose worker was killed waits this long (and up to 100 s more) for another worker.
-_visibility_timeout = _longest_hard_limit + LONGEST_BACKOFF_S + 15
+# Longer than any run and its back-off, or a run that still goes on is started again. Not much longer: a run
+# whose worker was killed waits this long for another worker, and up to 100 s more until kombu next looks.
+_margin_s = 15
+_visibility_timeout = _longest_hard_limit + LONGEST_BACKOFF_S + _margin_s
 
 # A half-open connection is left within a minute thanks to these and to worker/broker.py.
 _socket = {
@@ -33,11 +33,11 @@ broker_transport_options = {"visibility_timeout": _visibility_timeout, **_socket
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # the default gives up after 100 tries
 result_backend = _url
-redis_socket_timeout = 8
-redis_socket_connect_timeout = 5
-redis_socket_keepalive = True
+redis_socket_timeout = _socket["socket_timeout"]
+redis_socket_connect_timeout = _socket["socket_connect_timeout"]
+redis_socket_keepalive = _socket["socket_keepalive"]
 redis_retry_on_timeout = True
-redis_backend_health_check_interval = 25
+redis_backend_health_check_interval = _socket["health_check_interval"]
 result_backend_always_retry = True  # a report outlives a restart of Redis
 result_expires = 7 * 86_400
 result_extended = True  # Flower and `inspect` show name, arguments and worker

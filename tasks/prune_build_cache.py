@@ -3,23 +3,20 @@
 import asyncio
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
+from tasks.prune_on_host import Progress, preview, prune
 from tasks.prune_policy import (
     Order,
-    choose_records,
     choose_soft_limit_s,
-    decide_another_pass,
     decide_prune,
     is_complete,
     make_order,
-    preview_argv,
-    prune_argv,
     worth_telling,
 )
 from tasks.report import (
@@ -33,69 +30,27 @@ from tasks.report import (
     sum_reclaimed,
     utc_text,
 )
-from worker.ages import age_seconds
 from worker.celery import app
-from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records, parse_prune
 from worker.errors import (
-    CommandFailed,
     CommandTimedOut,
     HolystoneError,
     TransportError,
     raise_again,
     to_record,
 )
-from worker.limits import GRACE_S, MAX_RETRIES, SoftLimitReached, backoff_s, run_limited
-from worker.look import disk, look
+from worker.limits import MAX_RETRIES, SoftLimitReached, backoff_s, message_limits, run_limited
+from worker.look import look
 from worker.memory import Memory, open_memory
 from worker.notify import notify
 from worker.runs import Finished, Run, Skipped, admit, remembering, turn
 from worker.schedule import DUE_HEADER
 from worker.settings import Settings, get_settings
-from worker.shell import Shell, connect
+from worker.shell import connect
 
 NO_HOST = "no host configured: set HOLYSTONE_HOSTS"
 DISABLED = "pruning is off (HOLYSTONE_PRUNE_ENABLED)"
 RAN_RECENTLY = "ran recently"
 MAY_STILL_RUN = "an earlier prune may still run on this engine"
-
-
-# The host
-
-
-@dataclass
-class Progress:
-    """How far a run came; it is still true when the run is cut short."""
-
-    engine: Engine | None = None
-    before: FileSystem | None = None
-    after: FileSystem | None = None
-    passes: list[Pruned] = field(default_factory=list)
-    pruning: bool = False  # a prune was sent and has not ended
-    preview: list[CacheRecord] | None = None
-
-
-async def prune(shell: Shell, order: Order, engine: Engine, progress: Progress) -> None:
-    """Prunes until nothing is left or the cap is reached. Raises CommandFailed or HostUnreachable."""
-    progress.before = await disk(shell, engine.root)
-    while decide_another_pass(progress.passes):
-        progress.pruning = True
-        completed = await shell.run(prune_argv(order.until, order.all), let_finish=True)
-        progress.pruning = False
-        progress.passes.append(parse_prune(completed.check().stdout))
-    progress.after = await disk(shell, engine.root)
-
-
-async def preview(shell: Shell, order: Order, engine: Engine) -> list[CacheRecord]:
-    """The records that `prune` would remove now. Raises CommandFailed or HostUnreachable."""
-    argv = preview_argv(order.host.prune.timeout_s)
-    completed = (await shell.run(argv)).check()
-    records = parse_cache_records(completed.stdout)
-    if records is None or completed.cut:
-        raise CommandFailed(
-            " ".join(argv), completed.exit_status, "no readable list of build cache was printed"
-        )
-    now = engine.now or datetime.now(UTC)  # the engine's clock: ages are measured by it
-    return choose_records(records, now, age_seconds(order.until), order.all)
 
 
 async def visit(run: Run, order: Order, settings: Settings, memory: Memory, progress: Progress) -> None:
@@ -115,9 +70,6 @@ async def visit(run: Run, order: Order, settings: Settings, memory: Memory, prog
             await prune(shell, order, engine, progress)
 
 
-# The run
-
-
 def perform(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
     """One delivery: an attempt, or what an earlier delivery came to. Raises worker.errors, Retry, Ignore."""
     try:
@@ -134,6 +86,7 @@ def perform(task: Task, run: Run, order: Order, settings: Settings, memory: Memo
 
 
 def attempt(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
+    """What to skip, the visit, what to remember, the report."""
     progress = Progress()
     _, sent_s = task.request.timelimit or (None, None)  # (hard, soft)
     soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, order.host.prune.timeout_s)
@@ -173,7 +126,7 @@ def enter(run: Run, order: Order, memory: Memory) -> None:
     memory.record_start(run.host, run.task_id, run.due_ts)
 
 
-def try_again(task: Task, run: Run, order: Order, memory: Memory, error: TransportError) -> None:
+def try_again(task: Task, run: Run, order: Order, memory: Memory, error: TransportError) -> NoReturn:
     """Sends the next attempt, and raises Retry; raises `error` where this was the last."""
     # A run that has begun no longer expires: it would end as "revoked", and its host look healthy.
     expires = order.host.prune.interval_s
@@ -184,6 +137,7 @@ def try_again(task: Task, run: Run, order: Order, memory: Memory, error: Transpo
         with remembering():
             memory.finish(run.attempt, None)
         raise
+    raise error
 
 
 def settle(run: Run, order: Order, memory: Memory, progress: Progress) -> None:
@@ -223,16 +177,11 @@ def make_report(run: Run, order: Order, progress: Progress, reason: str | None) 
     return asdict(report) if progress.preview is None else asdict(report) | preview_facts(progress.preview)
 
 
-_settings = get_settings()
-_timeouts_s = [host.prune.timeout_s for host in _settings.fleet.values()] or [_settings.prune_timeout_s]
-
-
 @app.task(  # type: ignore[untyped-decorator]
     bind=True,
     throws=(HolystoneError,),  # one line in the worker's log; the traceback is with the result
     name=f"tasks.{JOB}",
-    soft_time_limit=max(_timeouts_s),  # a host's own, shorter one is kept by the run itself
-    time_limit=max(_timeouts_s) + GRACE_S,
+    **message_limits(get_settings().longest_timeout_s),  # the run itself keeps to its host's own
 )
 def prune_build_cache(
     self: Task,

@@ -15,8 +15,10 @@ JOB = "prune_build_cache"
 class PruneReport:
     """The most telling first, because Flower cuts long results. Sizes are bytes, durations seconds.
 
-    `reclaimed_bytes` is what the engine says it removed, None where it said nothing readable;
-    `disk["freed_bytes"]` is what the file system gained meanwhile, less than nothing if others wrote more.
+    `outcome` is "done" or "skipped" (then `reason` says why), `trigger` "schedule" or "manual".
+    `reclaimed_bytes` is what the engine says it removed, None where it said nothing readable.
+    `complete` is whether the last pass found nothing left, None where none was made. `disk` is from
+    `disk_facts`, `engine` from `engine_facts`; a dry run's report adds `preview_facts`.
     """
 
     host: str | None
@@ -54,7 +56,10 @@ def size_text(size: int | None) -> str | None:
 
 
 def disk_facts(before: FileSystem | None, after: FileSystem | None) -> dict[str, Any] | None:
-    """The file system around a prune, or None where df could not say both times."""
+    """The file system around a prune, or None where df could not say both times.
+
+    `freed_bytes` is what it gained meanwhile, less than nothing if others wrote more.
+    """
     if before is None or after is None:
         return None
     return {

@@ -20,6 +20,11 @@ def backoff_s(retries: int) -> float:
     return min(5.0 * pow(2.0, retries), LONGEST_BACKOFF_S) * random.uniform(0.5, 1)
 
 
+def message_limits(timeout_s: int) -> dict[str, int]:
+    """Celery's options for a run of `timeout_s` seconds: its soft limit, and GRACE_S later the hard one."""
+    return {"soft_time_limit": timeout_s, "time_limit": timeout_s + GRACE_S}
+
+
 class SoftLimitReached(Exception):
     """The soft limit struck; the coroutine was cancelled."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.fleet import HostSettings
-from worker.limits import GRACE_S
+from worker.limits import message_limits
 
 DUE_HEADER = "holystone_due"  # message header: Unix seconds when beat's run was due
 
@@ -26,8 +26,7 @@ def beat_entries(fleet: Mapping[str, HostSettings]) -> dict[str, dict[str, Any]]
             "kwargs": {"host": name, "trigger": "schedule"},
             "options": {
                 "expires": max(host.prune.interval_s - 1, 1),
-                "soft_time_limit": host.prune.timeout_s,
-                "time_limit": host.prune.timeout_s + GRACE_S,
+                **message_limits(host.prune.timeout_s),
             },
         }
         for name, host in fleet.items()

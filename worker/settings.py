@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     left_out: tuple[LeftOut, ...] = Field((), exclude=True)
     warnings: tuple[str, ...] = Field((), exclude=True)
 
+    @property
+    def longest_timeout_s(self) -> int:
+        """The longest soft limit of any host in seconds; the default where no host is configured."""
+        return max((host.prune.timeout_s for host in self.fleet.values()), default=self.prune_timeout_s)
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any

@@ -13,7 +13,7 @@ from tasks.cli.terminal import open_console, open_redis_now, redis_trouble, say,
 from tasks.cli.watching import Read, follow, show_table, showing
 from worker.ages import to_until
 from worker.errors import UnknownHost
-from worker.limits import GRACE_S
+from worker.limits import GRACE_S, message_limits
 from worker.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -42,11 +42,9 @@ def choose_hosts(settings: Settings, named: Sequence[str]) -> tuple[list[str], l
 def message(settings: Settings, host: str, until: str | None, all: bool, dry_run: bool) -> dict[str, Any]:
     """The arguments of apply_async for one host: what was given by hand, and the host's own limits."""
     given = {"until": until, "all": all or None, "dry_run": dry_run or None}
-    timeout_s = settings.fleet[host].prune.timeout_s
     return {
         "kwargs": {"host": host} | {name: value for name, value in given.items() if value is not None},
-        "soft_time_limit": timeout_s,
-        "time_limit": timeout_s + GRACE_S,
+        **message_limits(settings.fleet[host].prune.timeout_s),
     }
 
 
