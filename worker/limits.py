@@ -55,8 +55,12 @@ def run_limited(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
     return asyncio.run(limited())
 
 
+_celerys_handler: Any = None
+
+
 @contextlib.contextmanager
 def _on_soft_limit(strike: Callable[[], object]) -> Iterator[None]:
+    global _celerys_handler
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -64,4 +68,13 @@ def _on_soft_limit(strike: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
+        if callable(before):
+            # The limit has done its work, or the run is done: late, it would only interrupt the report.
+            _celerys_handler, before = before, signal.SIG_IGN
         signal.signal(signal.SIGUSR1, before)
+
+
+def listen_again(**_: Any) -> None:
+    """Gives the soft limit back to Celery, for the next run of this process (worker/runs.py connects it)."""
+    if _celerys_handler is not None:
+        signal.signal(signal.SIGUSR1, _celerys_handler)

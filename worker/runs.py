@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from celery.signals import task_failure
+from celery.signals import task_failure, task_prerun
 
 from worker.errors import GivenUp, InvalidArgument, UnknownHost
+from worker.limits import listen_again
 from worker.memory import LOCK_TTL_S, Memory, open_memory
 from worker.settings import get_settings
 
@@ -21,6 +22,8 @@ MAX_DELIVERIES = 3
 ALREADY_RUNNING = "already running"
 _RENEW_S = LOCK_TTL_S / 3
 _WAIT_S = 0.5
+
+task_prerun.connect(listen_again)
 
 
 @dataclass(frozen=True)

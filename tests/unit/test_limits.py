@@ -11,7 +11,15 @@ from types import FrameType
 
 import pytest
 
-from worker.limits import LONGEST_BACKOFF_S, MAX_RETRIES, SoftLimitReached, backoff_s, run_limited
+from worker import limits
+from worker.limits import (
+    LONGEST_BACKOFF_S,
+    MAX_RETRIES,
+    SoftLimitReached,
+    backoff_s,
+    listen_again,
+    run_limited,
+)
 
 
 async def _forever() -> None:
@@ -77,7 +85,10 @@ def test_a_strike_at_the_end_changes_no_result() -> None:
     assert run_limited(struck(), 60) == "done"
 
 
-def test_the_handler_of_before_comes_back() -> None:
+def test_after_a_run_a_late_strike_is_ignored_and_the_next_run_hears_celery_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "_celerys_handler", None)
     received: list[int] = []
 
     def mine(number: int, _: FrameType | None) -> None:
@@ -91,11 +102,16 @@ def test_the_handler_of_before_comes_back() -> None:
     try:
         with pytest.raises(ValueError):
             run_limited(fail(), 10)
-        assert signal.getsignal(signal.SIGUSR1) is mine
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert received == []
+        listen_again()
         with pytest.raises(SoftLimitReached):
             run_limited(_forever(), 0.01)
-        assert signal.getsignal(signal.SIGUSR1) is mine
+        os.kill(os.getpid(), signal.SIGUSR1)
         assert received == []
+        listen_again()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert received == [signal.SIGUSR1]
     finally:
         signal.signal(signal.SIGUSR1, before)
 

@@ -20,10 +20,10 @@ from tasks.prune_build_cache import (
     MAY_STILL_RUN,
     NO_HOST,
     RAN_RECENTLY,
-    Progress,
     make_report,
     perform,
 )
+from tasks.prune_on_host import Progress
 from tasks.prune_policy import (
     GB,
     MAX_PASSES,
