@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ _KINDS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in a shell's background; what tests start would inherit it, and ignore their Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for kind, meaning in _KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {meaning} (set by the folder)")
 
