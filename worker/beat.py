@@ -109,5 +109,6 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             return False
         self.lock = lock
         log.info("beat lock taken")
-        self.setup_schedule()  # Redis may have come back empty
+        if not client.exists(self.app.redbeat_conf.statics_key):
+            self.setup_schedule()  # Redis came back empty; else this was done at the start
         return True
