@@ -12,11 +12,11 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from tasks.prune_on_host import Progress, preview, prune
 from tasks.prune_policy import (
-    Order,
+    PruneArguments,
+    check_arguments,
     choose_soft_limit_s,
     decide_prune,
     is_complete,
-    make_order,
     worth_telling,
 )
 from tasks.report import (
@@ -42,7 +42,7 @@ from worker.limits import MAX_RETRIES, SoftLimitReached, backoff_s, message_limi
 from worker.look import look
 from worker.memory import Memory, open_memory
 from worker.notify import notify
-from worker.runs import Finished, Run, Skipped, admit, remembering, turn
+from worker.runs import Finished, Run, Skipped, check_delivery, engine_lock, tolerating_redis_outage
 from worker.schedule import DUE_HEADER
 from worker.settings import Settings, get_settings
 from worker.shell import connect
@@ -53,48 +53,54 @@ RAN_RECENTLY = "ran recently"
 MAY_STILL_RUN = "an earlier prune may still run on this engine"
 
 
-async def visit(run: Run, order: Order, settings: Settings, memory: Memory, progress: Progress) -> None:
+async def visit(
+    run: Run, arguments: PruneArguments, settings: Settings, memory: Memory, progress: Progress
+) -> None:
     """Goes to the host and does the work. Raises Skipped, Finished, and the errors of worker.errors."""
-    async with connect(order.host.host, settings) as shell:
+    async with connect(arguments.host, settings) as shell:
         progress.engine = engine = await look(shell)
-        if order.dry_run:
-            progress.preview = await preview(shell, order, engine)
+        if arguments.dry_run:
+            progress.preview = await preview(shell, arguments, engine)
             return
-        async with turn(run, memory, engine.id):
+        async with engine_lock(run, memory, engine.id):
             await asyncio.to_thread(memory.record_engine, run.host, engine.id)
             left_by = await asyncio.to_thread(memory.may_still_run, engine.id)
-            if order.scheduled and left_by not in (None, run.task_id):
+            if arguments.scheduled and left_by not in (None, run.task_id):
                 raise Skipped(MAY_STILL_RUN)
-            if not order.scheduled:
+            if not arguments.scheduled:
                 await asyncio.to_thread(memory.record_start, run.host, run.task_id, run.due_ts)
-            await prune(shell, order, engine, progress)
+            await prune(shell, arguments, engine, progress)
 
 
-def perform(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
+def perform(
+    task: Task, run: Run, arguments: PruneArguments, settings: Settings, memory: Memory
+) -> dict[str, Any]:
     """One delivery: an attempt, or what an earlier delivery came to. Raises worker.errors, Retry, Ignore."""
     try:
-        return attempt(task, run, order, settings, memory)
+        return attempt(task, run, arguments, settings, memory)
     except Finished as finished:
         if finished.report is None:
             raise Ignore from finished  # its retry is on the way
         raise_again(finished.report)
         return finished.report
     except HolystoneError as error:
-        with remembering():
+        with tolerating_redis_outage():
             memory.finish(run.attempt, to_record(error))
         raise
 
 
-def attempt(task: Task, run: Run, order: Order, settings: Settings, memory: Memory) -> dict[str, Any]:
+def attempt(
+    task: Task, run: Run, arguments: PruneArguments, settings: Settings, memory: Memory
+) -> dict[str, Any]:
     """What to skip, the visit, what to remember, the report."""
     progress = Progress()
     _, sent_s = task.request.timelimit or (None, None)  # (hard, soft)
-    soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, order.host.prune.timeout_s)
+    soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, arguments.policy.timeout_s)
     try:
-        is_first = admit(run, memory)
-        if order.scheduled and is_first and not order.dry_run:
-            enter(run, order, memory)
-        run_limited(visit(run, order, settings, memory, progress), soft_limit_s)
+        is_first = check_delivery(run, memory)
+        if arguments.scheduled and is_first and not arguments.dry_run:
+            record_scheduled_start(run, arguments, memory)
+        run_limited(visit(run, arguments, settings, memory, progress), soft_limit_s)
         reason = None
     except Skipped as skipped:
         reason = skipped.reason
@@ -103,56 +109,60 @@ def attempt(task: Task, run: Run, order: Order, settings: Settings, memory: Memo
         passes = len(progress.passes)
         raise CommandTimedOut(run.host, soft_limit_s, passes, reclaimed, progress.pruning) from error
     except TransportError as error:
-        try_again(task, run, order, memory, error)
+        try_again(task, run, arguments, memory, error)
     finally:
-        with remembering():
-            settle(run, order, memory, progress)
-    report = make_report(run, order, progress, reason)
-    with remembering():
+        with tolerating_redis_outage():
+            record_effects(run, arguments, memory, progress)
+    report = make_report(run, arguments, progress, reason)
+    with tolerating_redis_outage():
         if progress.passes:
             memory.record_success(run.host, report["reclaimed_bytes"])
         memory.finish(run.attempt, report)
-    if worth_telling(order, report["reclaimed_bytes"]):
+    if worth_telling(arguments, report["reclaimed_bytes"]):
         body = f"Pruned {report['reclaimed']} of build cache."
         notify(settings.notify_urls, f"Holystone: {run.host}", body)
     return report
 
 
-def enter(run: Run, order: Order, memory: Memory) -> None:
+def record_scheduled_start(run: Run, arguments: PruneArguments, memory: Memory) -> None:
     """Notes that a scheduled run begins: failing must not make it run at once again. Raises Skipped."""
     last_run_ts = memory.host(run.host).last_run_ts
-    if not decide_prune(last_run_ts, run.due_ts, order.host.prune.interval_s):
+    if not decide_prune(last_run_ts, run.due_ts, arguments.policy.interval_s):
         raise Skipped(RAN_RECENTLY)
     memory.record_start(run.host, run.task_id, run.due_ts)
 
 
-def try_again(task: Task, run: Run, order: Order, memory: Memory, error: TransportError) -> NoReturn:
+def try_again(
+    task: Task, run: Run, arguments: PruneArguments, memory: Memory, error: TransportError
+) -> NoReturn:
     """Sends the next attempt, and raises Retry; raises `error` where this was the last."""
     # A run that has begun no longer expires: it would end as "revoked", and its host look healthy.
-    expires = order.host.prune.interval_s
+    expires = arguments.policy.interval_s
     countdown = backoff_s(run.retries)
     try:
         task.retry(exc=error, countdown=countdown, max_retries=MAX_RETRIES, expires=expires)
     except Retry:
-        with remembering():
+        with tolerating_redis_outage():
             memory.finish(run.attempt, None)
         raise
     raise error
 
 
-def settle(run: Run, order: Order, memory: Memory, progress: Progress) -> None:
+def record_effects(run: Run, arguments: PruneArguments, memory: Memory, progress: Progress) -> None:
     """Remembers what was done on the host, however the run ended."""
     if reclaimed := sum_reclaimed(progress.passes):
         memory.add_reclaimed(run.host, reclaimed)
     if progress.engine is None:
         return
     if progress.pruning:
-        memory.note_may_still_run(progress.engine.id, run.task_id, order.host.prune.interval_s)
+        memory.note_may_still_run(progress.engine.id, run.task_id, arguments.policy.interval_s)
     elif progress.passes:
         memory.clear_may_still_run(progress.engine.id)  # prunes queue in the engine: the earlier one is over
 
 
-def make_report(run: Run, order: Order, progress: Progress, reason: str | None) -> dict[str, Any]:
+def make_report(
+    run: Run, arguments: PruneArguments, progress: Progress, reason: str | None
+) -> dict[str, Any]:
     """The report of a run that is done, or skipped for `reason`."""
     reclaimed = sum_reclaimed(progress.passes)
     report = PruneReport(
@@ -162,10 +172,10 @@ def make_report(run: Run, order: Order, progress: Progress, reason: str | None) 
         reclaimed=size_text(reclaimed),
         reclaimed_bytes=reclaimed,
         duration_s=round(time.time() - run.started_ts, 2),
-        trigger=order.trigger,
-        until=order.until,
-        all=order.all,
-        dry_run=order.dry_run,
+        trigger=arguments.trigger,
+        until=arguments.until,
+        all=arguments.all,
+        dry_run=arguments.dry_run,
         complete=is_complete(progress.passes),
         passes=len(progress.passes),
         caches_deleted=sum(done.caches_deleted for done in progress.passes),
@@ -200,17 +210,17 @@ def prune_build_cache(
     settings, now = get_settings(), time.time()
     if not settings.fleet:
         return asdict(skipped_without_host(NO_HOST, utc_text(datetime.fromtimestamp(now, UTC))))
-    order = make_order(settings, host, until, all, dry_run, trigger)
+    arguments = check_arguments(settings, host, until, all, dry_run, trigger)
     due = (self.request.headers or {}).get(DUE_HEADER)
     run = Run(
-        host=order.host.host.name,
+        host=arguments.host.name,
         task_id=self.request.id or uuid.uuid4().hex,
         retries=self.request.retries,
         delivery=uuid.uuid4().hex,
         started_ts=now,
-        due_ts=float(due) if order.scheduled and due else now,
+        due_ts=float(due) if arguments.scheduled and due else now,
     )
-    if not order.host.prune.enabled:
-        return make_report(run, order, Progress(), DISABLED)
+    if not arguments.policy.enabled:
+        return make_report(run, arguments, Progress(), DISABLED)
     with open_memory(settings, JOB) as memory:
-        return perform(self, run, order, settings, memory)
+        return perform(self, run, arguments, settings, memory)

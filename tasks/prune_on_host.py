@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tasks.prune_policy import Order, choose_records, decide_another_pass, preview_argv, prune_argv
+from tasks.prune_policy import PruneArguments, choose_records, decide_another_pass, preview_argv, prune_argv
 from worker.ages import age_seconds
 from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records, parse_prune
 from worker.errors import CommandFailed
@@ -23,20 +23,20 @@ class Progress:
     preview: list[CacheRecord] | None = None
 
 
-async def prune(shell: Shell, order: Order, engine: Engine, progress: Progress) -> None:
+async def prune(shell: Shell, arguments: PruneArguments, engine: Engine, progress: Progress) -> None:
     """Prunes until nothing is left or the cap is reached. Raises CommandFailed or HostUnreachable."""
     progress.before = await disk(shell, engine.root)
     while decide_another_pass(progress.passes):
         progress.pruning = True
-        completed = await shell.run(prune_argv(order.until, order.all), let_finish=True)
+        completed = await shell.run(prune_argv(arguments.until, arguments.all), let_finish=True)
         progress.pruning = False
         progress.passes.append(parse_prune(completed.check().stdout))
     progress.after = await disk(shell, engine.root)
 
 
-async def preview(shell: Shell, order: Order, engine: Engine) -> list[CacheRecord]:
+async def preview(shell: Shell, arguments: PruneArguments, engine: Engine) -> list[CacheRecord]:
     """The records that `prune` would remove now. Raises CommandFailed or HostUnreachable."""
-    argv = preview_argv(order.host.prune.timeout_s)
+    argv = preview_argv(arguments.policy.timeout_s)
     completed = (await shell.run(argv)).check()
     records = parse_cache_records(completed.stdout)
     if records is None or completed.cut:
@@ -44,4 +44,4 @@ async def preview(shell: Shell, order: Order, engine: Engine) -> list[CacheRecor
             " ".join(argv), completed.exit_status, "no readable list of build cache was printed"
         )
     now = engine.now or datetime.now(UTC)  # the engine's clock: ages are measured by it
-    return choose_records(records, now, age_seconds(order.until), order.all)
+    return choose_records(records, now, age_seconds(arguments.until), arguments.all)

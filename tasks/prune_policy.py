@@ -1,4 +1,4 @@
-"""What a prune run is asked, and what it decides: data in, data out, the clock an argument."""
+"""What a prune is asked to do, and what it decides: data in, data out, the clock an argument."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import Any
 from worker.ages import to_until
 from worker.docker import CacheRecord, Pruned
 from worker.errors import InvalidArgument, UnknownHost
-from worker.fleet import HostSettings
-from worker.look import reading
+from worker.fleet import PrunePolicy
+from worker.hosts import Host
+from worker.look import bounded
 from worker.settings import Settings
 
 MAX_PASSES = 5
@@ -17,10 +18,11 @@ GB = 1024**3
 
 
 @dataclass(frozen=True)
-class Order:
-    """One run as it was asked for, checked. `until` is in the engines' form."""
+class PruneArguments:
+    """What one run was asked for, checked, its host's settings filled in. `until` is in the engines' form."""
 
-    host: HostSettings
+    host: Host
+    policy: PrunePolicy
     until: str
     all: bool
     dry_run: bool
@@ -31,7 +33,9 @@ class Order:
         return self.trigger == "schedule"
 
 
-def make_order(settings: Settings, host: Any, until: Any, all: Any, dry_run: Any, trigger: Any) -> Order:
+def check_arguments(
+    settings: Settings, host: Any, until: Any, all: Any, dry_run: Any, trigger: Any
+) -> PruneArguments:
     """Raises UnknownHost, or InvalidArgument naming the argument and what it takes."""
     if host is None:
         if len(settings.fleet) > 1:
@@ -49,7 +53,14 @@ def make_order(settings: Settings, host: Any, until: Any, all: Any, dry_run: Any
         age = configured.prune.until if until is None else to_until(until)
     except ValueError as error:
         raise InvalidArgument(f"until: {error}") from error
-    return Order(configured, age, configured.prune.all if all is None else all, bool(dry_run), trigger)
+    return PruneArguments(
+        host=configured.host,
+        policy=configured.prune,
+        until=age,
+        all=configured.prune.all if all is None else all,
+        dry_run=bool(dry_run),
+        trigger=trigger,
+    )
 
 
 def decide_prune(prev_run_ts: float | None, now: float, interval_s: float) -> bool:
@@ -97,7 +108,7 @@ def prune_argv(until: str, all: bool) -> tuple[str, ...]:
 
 def preview_argv(limit_s: int) -> tuple[str, ...]:
     """Lists cache records; the engine has no dry run of its own."""
-    return reading(("docker", "system", "df", "-v", "--format", "{{json .}}"), limit_s)
+    return bounded(("docker", "system", "df", "-v", "--format", "{{json .}}"), limit_s)
 
 
 def choose_records(
@@ -123,7 +134,7 @@ def choose_records(
     return list(going.values())
 
 
-def worth_telling(order: Order, reclaimed_bytes: int | None) -> bool:
+def worth_telling(arguments: PruneArguments, reclaimed_bytes: int | None) -> bool:
     """Whether this much reclaimed reaches the host's `notify_min_gb`."""
-    threshold = order.host.prune.notify_min_gb * GB
+    threshold = arguments.policy.notify_min_gb * GB
     return threshold > 0 and reclaimed_bytes is not None and reclaimed_bytes >= threshold

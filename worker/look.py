@@ -8,18 +8,18 @@ from worker.shell import Completed, Shell
 LOOK_LIMIT_S = 60
 
 
-def reading(argv: tuple[str, ...], limit_s: int = LOOK_LIMIT_S) -> tuple[str, ...]:
+def bounded(argv: tuple[str, ...], limit_s: int = LOOK_LIMIT_S) -> tuple[str, ...]:
     """A command that only reads, bounded on the host itself: it must not linger there after we have left."""
     return ("timeout", "-s", "KILL", str(limit_s), *argv)
 
 
-CLI_VERSION = reading(("docker", "--version"))
-INFO = reading(("docker", "info", "--format", "{{json .}}"))
-CONTEXT = reading(("docker", "context", "inspect", "--format", "{{json .Endpoints.docker.Host}}"))
+CLI_VERSION = bounded(("docker", "--version"))
+INFO = bounded(("docker", "info", "--format", "{{json .}}"))
+CONTEXT = bounded(("docker", "context", "inspect", "--format", "{{json .Endpoints.docker.Host}}"))
 
 
 def disk_argv(path: str) -> tuple[str, ...]:
-    return reading(("df", "-Pk", "--", path))
+    return bounded(("df", "-Pk", "--", path))
 
 
 async def look(shell: Shell) -> Engine:

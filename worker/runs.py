@@ -1,4 +1,4 @@
-"""What every run of every job has: an identity, one turn at a time per engine, a record of its failure."""
+"""What every run of every job has: an identity, one at a time per engine, a record of its failure."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ class Finished(Exception):
         self.report = report
 
 
-def admit(run: Run, memory: Memory) -> bool:
+def check_delivery(run: Run, memory: Memory) -> bool:
     """Whether this is the run's first attempt and delivery; the others go on with what it began.
 
     Raises Finished for a message that was dealt with, GivenUp for one that keeps killing workers.
@@ -76,10 +76,10 @@ def admit(run: Run, memory: Memory) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def turn(run: Run, memory: Memory, engine_id: str) -> AsyncIterator[None]:
-    """This run's turn at the engine: no other run of the job, whatever it calls the host, works there.
+async def engine_lock(run: Run, memory: Memory, engine_id: str) -> AsyncIterator[None]:
+    """Holds the engine: no other run of the job works there meanwhile, whatever it calls the host.
 
-    Raises Skipped where another run has the turn. A second delivery of the same message waits for the
+    Raises Skipped where another run holds it. A second delivery of the same message waits for the
     first, and then raises Finished, or takes over from it if it died.
     """
     token = f"{run.task_id}/{run.delivery}"
@@ -97,7 +97,7 @@ async def turn(run: Run, memory: Memory, engine_id: str) -> AsyncIterator[None]:
     finally:
         ended.set()
         await keeper  # a renewal that came after the release would take the lock again
-        with remembering():
+        with tolerating_redis_outage():
             await asyncio.to_thread(memory.release, engine_id, token)
 
 
@@ -106,13 +106,13 @@ async def _renew(memory: Memory, engine_id: str, token: str, ended: asyncio.Even
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), _RENEW_S)
             return
-        with remembering():
+        with tolerating_redis_outage():
             if not await asyncio.to_thread(memory.renew, engine_id, token):
                 log.warning("lock lost to another run: engine=%s", engine_id)
 
 
 @contextlib.contextmanager
-def remembering() -> Iterator[None]:
+def tolerating_redis_outage() -> Iterator[None]:
     """For what is written down after the work is done: Redis being away must not undo the report."""
     try:
         yield
@@ -137,5 +137,5 @@ def remember_failure(sender: Any, exception: BaseException, args: Any, kwargs: A
     host = args[0] if args else kwargs.get("host") or next(iter(settings.fleet), None)
     if not isinstance(host, str) or host not in settings.fleet:
         return
-    with remembering(), open_memory(settings, sender.name.removeprefix(TASKS)) as memory:
+    with tolerating_redis_outage(), open_memory(settings, sender.name.removeprefix(TASKS)) as memory:
         memory.record_failure(host, repr(exception))

@@ -95,7 +95,7 @@ class SshShell:
                 await process.wait_closed()
             except asyncio.CancelledError:
                 if not let_finish:
-                    process.kill()  # sshd obeys neither for root nor for a forced command: hence look.reading
+                    process.kill()  # sshd obeys neither for root nor for a forced command: hence look.bounded
                 raise
         except (asyncssh.Error, OSError) as error:
             raise HostUnreachable(

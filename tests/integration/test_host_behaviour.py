@@ -166,15 +166,15 @@ def test_a_reading_command_that_hangs_does_not_stay_on_the_host(fleet: Fleet, ho
     (fleet.docker.folder / "info").unlink()
     os.mkfifo(fleet.docker.folder / "info")  # who reads it waits for ever
     sent = fleet.client.send(host)
-    wait_until(lambda: reading(fleet), 20, "docker info to be waiting")
+    wait_until(lambda: bounded(fleet), 20, "docker info to be waiting")
     strike(fleet.client, sent)
     with pytest.raises(CommandTimedOut) as failure:
         sent.get()
     assert failure.value.args == (host, TIMEOUT_S, 0, None, False)
-    wait_until(lambda: not reading(fleet), 10, "docker info to be gone")
+    wait_until(lambda: not bounded(fleet), 10, "docker info to be gone")
 
 
-def reading(fleet: Fleet) -> list[str]:
+def bounded(fleet: Fleet) -> list[str]:
     """The processes that read what `docker info` prints."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return [line for line in map(command_line, pids) if str(fleet.docker.folder / "info") in line]

@@ -1,4 +1,4 @@
-"""What Redis remembers, and whose turn it is at an engine, against a real Redis."""
+"""What Redis remembers, and who holds an engine, against a real Redis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from worker.errors import GivenUp
 from worker.memory import LOCK_TTL_S, RUN_TTL_S, HostMemory, Memory, open_memory
-from worker.runs import ALREADY_RUNNING, MAX_DELIVERIES, Finished, Run, Skipped, admit, turn
+from worker.runs import ALREADY_RUNNING, MAX_DELIVERIES, Finished, Run, Skipped, check_delivery, engine_lock
 from worker.settings import Settings
 
 ENGINE = "an-engine"
@@ -87,21 +87,21 @@ def test_two_jobs_and_two_hosts_share_nothing(client: redis_py.Redis, memory: Me
 
 def test_a_run_is_given_up_when_it_is_delivered_too_often(client: redis_py.Redis, memory: Memory) -> None:
     for _ in range(MAX_DELIVERIES):
-        admit(a_run(), memory)
+        check_delivery(a_run(), memory)
     with pytest.raises(GivenUp, match=f"^h: delivered {MAX_DELIVERIES} times"):
-        admit(a_run(), memory)
-    admit(a_run(retries=1), memory)  # another attempt is counted on its own
+        check_delivery(a_run(), memory)
+    check_delivery(a_run(retries=1), memory)  # another attempt is counted on its own
     assert 0 < client.ttl(key(memory, "deliveries", "task:0")) <= RUN_TTL_S  # type: ignore[operator]
 
 
 def test_a_finished_run_is_not_admitted_again_and_gives_its_report(memory: Memory) -> None:
     memory.finish("task:0", {"host": "h", "reason": None})
     with pytest.raises(Finished) as first:
-        admit(a_run(), memory)
+        check_delivery(a_run(), memory)
     assert first.value.args == ({"host": "h", "reason": None},)
     memory.finish("task:1", None)  # it failed and is retried
     with pytest.raises(Finished) as retried:
-        admit(a_run(retries=1), memory)
+        check_delivery(a_run(retries=1), memory)
     assert retried.value.args == (None,)
     assert memory.finished("task:2") == (False, None)
 
@@ -152,19 +152,19 @@ def test_a_prune_that_may_still_run_is_remembered_for_an_interval(
 # Turns
 
 
-async def take_turn(memory: Memory, run: Run) -> str | None:
-    async with turn(run, memory, ENGINE):
+async def hold_engine(memory: Memory, run: Run) -> str | None:
+    async with engine_lock(run, memory, ENGINE):
         return memory.holder(ENGINE)
 
 
 def test_a_turn_holds_the_lock_and_gives_it_back(memory: Memory) -> None:
-    assert asyncio.run(take_turn(memory, a_run())) == "task"
+    assert asyncio.run(hold_engine(memory, a_run())) == "task"
     assert memory.holder(ENGINE) is None
 
 
 def test_a_turn_that_fails_gives_the_lock_back(memory: Memory) -> None:
     async def fail() -> None:
-        async with turn(a_run(), memory, ENGINE):
+        async with engine_lock(a_run(), memory, ENGINE):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -175,7 +175,7 @@ def test_a_turn_that_fails_gives_the_lock_back(memory: Memory) -> None:
 def test_another_run_is_skipped_while_the_turn_is_taken(memory: Memory) -> None:
     memory.take(ENGINE, "other/1")
     with pytest.raises(Skipped, match=ALREADY_RUNNING):
-        asyncio.run(take_turn(memory, a_run()))
+        asyncio.run(hold_engine(memory, a_run()))
     assert memory.holder(ENGINE) == "other"
 
 
@@ -188,7 +188,7 @@ def second_delivery(memory: Memory) -> Iterator[tuple[threading.Thread, list[obj
 
     def deliver() -> None:
         try:
-            outcome.append(asyncio.run(take_turn(memory, a_run())))
+            outcome.append(asyncio.run(hold_engine(memory, a_run())))
         except Finished as finished:
             outcome.append(finished)
 

@@ -11,7 +11,7 @@ from tests.unit.captured import BUILDX_013, read
 from tests.unit.fakes import RecordingShell
 from worker.docker import FileSystem
 from worker.errors import CommandFailed, HostUnreachable, UnsupportedEngine
-from worker.look import CLI_VERSION, CONTEXT, INFO, disk, disk_argv, look, reading
+from worker.look import CLI_VERSION, CONTEXT, INFO, bounded, disk, disk_argv, look
 
 BOUNDED = ("timeout", "-s", "KILL", "60")
 
@@ -28,7 +28,7 @@ def test_the_commands_are_bounded_on_the_host_itself() -> None:
         "--format",
         "{{json .Endpoints.docker.Host}}",
     ) == CONTEXT
-    assert reading(("true",), 7) == ("timeout", "-s", "KILL", "7", "true")
+    assert bounded(("true",), 7) == ("timeout", "-s", "KILL", "7", "true")
 
 
 def test_a_path_is_no_option_of_df() -> None:

@@ -27,13 +27,13 @@ from tasks.prune_on_host import Progress
 from tasks.prune_policy import (
     GB,
     MAX_PASSES,
-    Order,
+    PruneArguments,
+    check_arguments,
     choose_records,
     choose_soft_limit_s,
     decide_another_pass,
     decide_prune,
     is_complete,
-    make_order,
     preview_argv,
     prune_argv,
     worth_telling,
@@ -67,10 +67,11 @@ def _settings(*names: str, **changes: Any) -> Settings:
     return Settings(fleet={name: HostSettings(parse_host(f"ssh://{name}"), policy) for name in names})
 
 
-def _order(
+def _arguments(
     until: str = "24h", all: bool = False, dry_run: bool = False, trigger: str = "manual", **policy: Any
-) -> Order:
-    return Order(_settings("build-01", **policy).fleet["build-01"], until, all, dry_run, trigger)
+) -> PruneArguments:
+    own = _settings("build-01", **policy).fleet["build-01"]
+    return PruneArguments(own.host, own.prune, until, all, dry_run, trigger)
 
 
 def _run(retries: int = 0) -> Run:
@@ -161,7 +162,7 @@ def test_preview_argv() -> None:
     )  # fmt: skip
 
 
-def _every_command(order: Order) -> set[tuple[str, ...]]:
+def _every_command(arguments: PruneArguments) -> set[tuple[str, ...]]:
     """The complete set of commands that this job can send to a host; a change here is a change of trust."""
     bounded = ("timeout", "-s", "KILL", "60")
     commands: set[tuple[str, ...]] = {
@@ -170,13 +171,13 @@ def _every_command(order: Order) -> set[tuple[str, ...]]:
         (*bounded, "docker", "context", "inspect", "--format", "{{json .Endpoints.docker.Host}}"),
         (*bounded, "df", "-Pk", "--", "/var/lib/docker"),
     }
-    if order.dry_run:
-        limit_s = str(order.host.prune.timeout_s)
+    if arguments.dry_run:
+        limit_s = str(arguments.policy.timeout_s)
         return commands | {
             ("timeout", "-s", "KILL", limit_s, "docker", "system", "df", "-v", "--format", "{{json .}}")
         }
-    prune = ("docker", "builder", "prune", "--force", "--filter", f"until={order.until}")
-    return commands | {(*prune, "--all") if order.all else prune}
+    prune = ("docker", "builder", "prune", "--force", "--filter", f"until={arguments.until}")
+    return commands | {(*prune, "--all") if arguments.all else prune}
 
 
 _ANSWERS: list[dict[str, Any]] = [
@@ -221,11 +222,11 @@ def test_nothing_else_is_ever_sent(
     for cli, until, all, trigger in itertools.product(
         CLIS, ("1s", "8784h"), (False, True), ("manual", "schedule")
     ):
-        order = _order(until, all, dry_run, trigger)
+        arguments = _arguments(until, all, dry_run, trigger)
         shell = RecordingShell(cli, **answers)
         with contextlib.suppress(HolystoneError, Retry):
-            _perform(monkeypatch, shell, order)
-        assert set(shell.sent) <= _every_command(order)
+            _perform(monkeypatch, shell, arguments)
+        assert set(shell.sent) <= _every_command(arguments)
         assert shell.sent.count(prune_argv(until, all)) <= MAX_PASSES
         for argv in shell.sent:
             assert ("--all" in argv) <= any(part.startswith("until=") for part in argv)
@@ -237,7 +238,7 @@ def test_nothing_else_is_ever_sent(
 def _perform(
     monkeypatch: pytest.MonkeyPatch,
     shell: RecordingShell | None,
-    order: Order,
+    arguments: PruneArguments,
     memory: FakeMemory | None = None,
     run: Run | None = None,
     soft_limit_s: float = 60,
@@ -251,7 +252,7 @@ def _perform(
     request = SimpleNamespace(timelimit=(90, soft_limit_s))
     task: Any = SimpleNamespace(request=request, soft_time_limit=900, retry=retry)
     used: Any = memory or FakeMemory()
-    return perform(task, run or _run(), order, _settings("build-01"), used)
+    return perform(task, run or _run(), arguments, _settings("build-01"), used)
 
 
 @pytest.mark.parametrize("cli", CLIS)
@@ -259,7 +260,7 @@ def test_a_prune_looks_measures_prunes_until_nothing_is_left_and_measures(
     monkeypatch: pytest.MonkeyPatch, cli: str
 ) -> None:
     shell, memory = RecordingShell(cli), FakeMemory()
-    report = _perform(monkeypatch, shell, _order(), memory)
+    report = _perform(monkeypatch, shell, _arguments(), memory)
     df = ("timeout", "-s", "KILL", "60", "df", "-Pk", "--", "/var/lib/docker")
     prune = ("docker", "builder", "prune", "--force", "--filter", "until=24h")
     assert shell.sent[3:] == [df, prune, prune, df]
@@ -282,7 +283,7 @@ def test_a_prune_looks_measures_prunes_until_nothing_is_left_and_measures(
 
 
 def test_the_cap_ends_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n"]), _order())
+    report = _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n"]), _arguments())
     assert (report["passes"], report["complete"], report["reclaimed_bytes"]) == (5, False, 25_000_000)
 
 
@@ -290,7 +291,7 @@ def test_the_cap_ends_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unread_total_is_null_and_ends_it_incomplete(monkeypatch: pytest.MonkeyPatch, stdout: str) -> None:
     memory = FakeMemory()
     report = _perform(
-        monkeypatch, RecordingShell(BUILDX_013, prunes=[stdout]), _order(notify_min_gb=0.001), memory
+        monkeypatch, RecordingShell(BUILDX_013, prunes=[stdout]), _arguments(notify_min_gb=0.001), memory
     )
     assert (report["reclaimed"], report["reclaimed_bytes"]) == (None, None)
     assert (report["outcome"], report["passes"], report["complete"]) == ("done", 1, False)
@@ -299,7 +300,7 @@ def test_an_unread_total_is_null_and_ends_it_incomplete(monkeypatch: pytest.Monk
 
 
 def test_a_disk_that_can_not_be_measured_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = _perform(monkeypatch, RecordingShell(BUILDX_013, df=1), _order())
+    report = _perform(monkeypatch, RecordingShell(BUILDX_013, df=1), _arguments())
     assert (report["outcome"], report["disk"]) == ("done", None)
 
 
@@ -330,7 +331,7 @@ def test_an_engine_that_will_not_do_is_refused_before_anything_is_pruned(
 ) -> None:
     shell = RecordingShell(BUILDX_013, **answers)
     with pytest.raises(error, match=match):
-        _perform(monkeypatch, shell, _order(dry_run=dry_run))
+        _perform(monkeypatch, shell, _arguments(dry_run=dry_run))
     assert len(shell.sent) == 3
     assert not any("prune" in argv for argv in shell.sent)
 
@@ -338,7 +339,7 @@ def test_an_engine_that_will_not_do_is_refused_before_anything_is_pruned(
 def test_a_prune_that_fails_midway_is_counted_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = FakeMemory()
     with pytest.raises(CommandFailed, match=r"builder prune.* exited with status 1"):
-        _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", 1]), _order(), memory)
+        _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", 1]), _arguments(), memory)
     assert [call[:1] for call in memory.calls] == [
         ("record_engine",), ("record_start",), ("add_reclaimed",), ("clear_may_still_run",), ("finish",)
     ]  # fmt: skip
@@ -354,7 +355,7 @@ def test_the_soft_limit_says_how_far_it_came_and_that_the_prune_may_still_run(
     memory = FakeMemory()
     shell = RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", None])
     with pytest.raises(CommandTimedOut) as caught:
-        _perform(monkeypatch, shell, _order(), memory, soft_limit_s=0.1)
+        _perform(monkeypatch, shell, _arguments(), memory, soft_limit_s=0.1)
     assert caught.value.args == ("build-01", 0.1, 1, 5_000_000, True)
     engine_id = facts(BUILDX_013)["ID"]
     assert memory.calls[-3:-1] == [
@@ -372,7 +373,7 @@ def test_the_soft_limit_while_reading_leaves_nothing_running(
     answers: dict[str, Any] = {silent: None}
     shell = RecordingShell(BUILDX_013, **answers)
     with pytest.raises(CommandTimedOut) as caught:
-        _perform(monkeypatch, shell, _order(dry_run=silent == "system"), memory, soft_limit_s=0.05)
+        _perform(monkeypatch, shell, _arguments(dry_run=silent == "system"), memory, soft_limit_s=0.05)
     assert caught.value.args == ("build-01", 0.05, 0, None, False)
     assert not [call for call in memory.calls if call[0] in ("note_may_still_run", "add_reclaimed")]
 
@@ -381,7 +382,7 @@ def test_a_lost_connection_is_retried_and_the_prune_may_still_run(monkeypatch: p
     memory = FakeMemory()
     shell = RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", HostUnreachable("lost")])
     with pytest.raises(Retry):
-        _perform(monkeypatch, shell, _order(), memory)
+        _perform(monkeypatch, shell, _arguments(), memory)
     assert [call[0] for call in memory.calls[2:]] == ["finish", "add_reclaimed", "note_may_still_run"]
 
 
@@ -389,7 +390,7 @@ def test_only_attempts_that_are_retried_are_over_without_a_report(monkeypatch: p
     for retries, end in ((0, Retry), (MAX_RETRIES - 1, Retry), (MAX_RETRIES, HostUnreachable)):
         memory = FakeMemory()
         with pytest.raises(end):
-            _perform(monkeypatch, None, _order(), memory, _run(retries=retries))
+            _perform(monkeypatch, None, _arguments(), memory, _run(retries=retries))
         assert memory.finished(f"id:{retries}")[0]
         assert (("finish", f"id:{retries}", None) in memory.calls) is (end is Retry)
 
@@ -399,10 +400,10 @@ def test_a_second_delivery_of_a_failed_run_fails_alike_and_sends_nothing(
 ) -> None:
     memory = FakeMemory()
     with pytest.raises(CommandFailed) as first:
-        _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=[1]), _order(), memory)
+        _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=[1]), _arguments(), memory)
     shell = RecordingShell(BUILDX_013)
     with pytest.raises(CommandFailed) as second:
-        _perform(monkeypatch, shell, _order(), memory)
+        _perform(monkeypatch, shell, _arguments(), memory)
     assert (str(second.value), shell.sent) == (str(first.value), [])
     assert (first.value.is_remembered, second.value.is_remembered) == (False, True)
 
@@ -410,7 +411,7 @@ def test_a_second_delivery_of_a_failed_run_fails_alike_and_sends_nothing(
 def test_a_manual_run_that_is_skipped_records_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = FakeMemory()
     memory.owner = "other/delivery"
-    report = _perform(monkeypatch, RecordingShell(BUILDX_013), _order(), memory)
+    report = _perform(monkeypatch, RecordingShell(BUILDX_013), _arguments(), memory)
     assert report["reason"] == "already running"
     assert not [call for call in memory.calls if call[0] == "record_start"]
 
@@ -422,7 +423,7 @@ def test_a_retry_or_second_delivery_of_a_scheduled_run_goes_through(
     memory = FakeMemory(last_run_ts=899.0, last_run_task_id="other")
     memory.deliveries = deliveries
     run = _run(retries=retries)
-    report = _perform(monkeypatch, RecordingShell(BUILDX_013), _order(trigger="schedule"), memory, run)
+    report = _perform(monkeypatch, RecordingShell(BUILDX_013), _arguments(trigger="schedule"), memory, run)
     assert report["outcome"] == "done"
 
 
@@ -442,7 +443,7 @@ def test_only_a_scheduled_run_is_skipped_for_time(
     monkeypatch: pytest.MonkeyPatch, trigger: str, known: dict[str, Any], skipped: bool
 ) -> None:
     shell, memory = RecordingShell(BUILDX_013), FakeMemory(**known)
-    report = _perform(monkeypatch, shell, _order(trigger=trigger), memory)
+    report = _perform(monkeypatch, shell, _arguments(trigger=trigger), memory)
     assert (report["reason"] == RAN_RECENTLY) is skipped
     assert bool(shell.sent) is not skipped
     assert (("record_start", "build-01", "id", 900.0) in memory.calls) is not skipped
@@ -454,7 +455,7 @@ def test_a_dry_run_is_never_skipped_for_time_and_remembers_nothing_of_itself(
     memory = FakeMemory(last_run_ts=899.0, last_run_task_id="other")
     memory.left_by = memory.owner = "other"
     report = _perform(
-        monkeypatch, RecordingShell(BUILDX_013), _order(dry_run=True, trigger="schedule"), memory
+        monkeypatch, RecordingShell(BUILDX_013), _arguments(dry_run=True, trigger="schedule"), memory
     )
     assert report["outcome"] == "done"
     assert [call[0] for call in memory.calls] == ["finish"]
@@ -474,7 +475,7 @@ def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(
 ) -> None:
     shell, memory = RecordingShell(BUILDX_013), FakeMemory()
     memory.left_by = left_by
-    report = _perform(monkeypatch, shell, _order(trigger=trigger), memory)
+    report = _perform(monkeypatch, shell, _arguments(trigger=trigger), memory)
     assert (report["reason"] == MAY_STILL_RUN) is skipped
     assert any("prune" in argv for argv in shell.sent) is not skipped
 
@@ -482,7 +483,7 @@ def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(
 def test_an_engine_that_another_run_works_on_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     shell, memory = RecordingShell(BUILDX_013), FakeMemory()
     memory.owner = "other/x"
-    report = _perform(monkeypatch, shell, _order(), memory)
+    report = _perform(monkeypatch, shell, _arguments(), memory)
     assert (report["outcome"], report["reason"]) == ("skipped", ALREADY_RUNNING)
     assert not any("prune" in argv for argv in shell.sent)
     assert memory.owner == "other/x"
@@ -494,7 +495,7 @@ def test_a_finished_message_gives_its_report_again_and_touches_nothing(
     memory = FakeMemory()
     memory.reports["id:0"] = {"host": "build-01", "outcome": "done"}
     shell = RecordingShell(BUILDX_013)
-    assert _perform(monkeypatch, shell, _order(), memory) == {"host": "build-01", "outcome": "done"}
+    assert _perform(monkeypatch, shell, _arguments(), memory) == {"host": "build-01", "outcome": "done"}
     assert (shell.sent, memory.calls) == ([], [])
 
 
@@ -502,7 +503,7 @@ def test_a_run_that_keeps_killing_its_worker_is_given_up(monkeypatch: pytest.Mon
     memory, shell = FakeMemory(), RecordingShell(BUILDX_013)
     memory.deliveries = 3
     with pytest.raises(GivenUp, match="delivered 3 times"):
-        _perform(monkeypatch, shell, _order(), memory)
+        _perform(monkeypatch, shell, _arguments(), memory)
     assert shell.sent == []
 
 
@@ -634,7 +635,7 @@ def test_a_dry_run_says_what_would_go(monkeypatch: pytest.MonkeyPatch, system_ti
     for record in records["BuildCache"]:
         record["LastUsedAt"] = "2026-01-02 03:04:05 +0000 UTC"
     shell = RecordingShell(BUILDX_013, info=info, system=json.dumps(records))
-    report = _perform(monkeypatch, shell, _order("1m", dry_run=True))
+    report = _perform(monkeypatch, shell, _arguments("1m", dry_run=True))
     assert (report["would_reclaim_bytes"], report["records"]) == (8_170_000, 5)
     assert report["oldest_use"] == report["newest_use"] == "2026-01-02T03:04:05Z"
     assert (report["dry_run"], report["passes"], report["reclaimed_bytes"], report["complete"]) == (
@@ -648,29 +649,34 @@ def test_a_dry_run_says_what_would_go(monkeypatch: pytest.MonkeyPatch, system_ti
 @pytest.mark.parametrize("stdout", ["", "garbage", "{}", '{"BuildCache": 5}'])
 def test_a_dry_run_that_can_not_read_the_list_fails(monkeypatch: pytest.MonkeyPatch, stdout: str) -> None:
     with pytest.raises(CommandFailed, match="no readable list of build cache"):
-        _perform(monkeypatch, RecordingShell(BUILDX_013, system=stdout), _order(dry_run=True))
+        _perform(monkeypatch, RecordingShell(BUILDX_013, system=stdout), _arguments(dry_run=True))
 
 
 def test_a_dry_run_does_not_guess_from_a_list_that_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     cut = Completed(("docker", "system", "df"), 0, read(BUILDX_013, "system_df.json"), "", cut=True)
     with pytest.raises(CommandFailed, match="no readable list of build cache"):
-        _perform(monkeypatch, RecordingShell(BUILDX_013, system=cut), _order(dry_run=True))
+        _perform(monkeypatch, RecordingShell(BUILDX_013, system=cut), _arguments(dry_run=True))
 
 
 # What is asked for
 
 
-def test_make_order_takes_the_hosts_settings() -> None:
+def test_the_hosts_settings_fill_in_what_is_not_asked() -> None:
     settings = _settings("a", until="7h", all=True)
-    assert make_order(settings, None, None, None, False, "manual") == Order(
-        settings.fleet["a"], "7h", True, False, "manual"
+    assert check_arguments(settings, None, None, None, False, "manual") == PruneArguments(
+        settings.fleet["a"].host, settings.fleet["a"].prune, "7h", True, False, "manual"
     )
 
 
 @pytest.mark.parametrize(("until", "sent"), [("7d", "168h"), (3600, "1h"), ("1h30m", "90m")])
-def test_make_order_sends_an_age_with_a_unit(until: Any, sent: str) -> None:
-    order = make_order(_settings("a"), "a", until, False, True, "schedule")
-    assert (order.until, order.all, order.dry_run, order.scheduled) == (sent, False, True, True)
+def test_check_arguments_sends_an_age_with_a_unit(until: Any, sent: str) -> None:
+    arguments = check_arguments(_settings("a"), "a", until, False, True, "schedule")
+    assert (arguments.until, arguments.all, arguments.dry_run, arguments.scheduled) == (
+        sent,
+        False,
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -679,7 +685,7 @@ def test_make_order_sends_an_age_with_a_unit(until: Any, sent: str) -> None:
 )
 def test_only_configured_hosts_are_accepted(host: Any) -> None:
     with pytest.raises(UnknownHost, match="is not a configured host; known: a, b") as caught:
-        make_order(_settings("a", "b"), host, None, None, False, "manual")
+        check_arguments(_settings("a", "b"), host, None, None, False, "manual")
     assert len(str(caught.value)) < 400
 
 
@@ -707,7 +713,7 @@ def test_only_configured_hosts_are_accepted(host: Any) -> None:
 def test_nonsense_given_by_hand_is_an_error(changes: dict[str, Any], match: str) -> None:
     asked = {"host": "a", "until": None, "all": None, "dry_run": False, "trigger": "manual"} | changes
     with pytest.raises(InvalidArgument, match=match):
-        make_order(_settings("a", "b"), **asked)
+        check_arguments(_settings("a", "b"), **asked)
 
 
 # Telling
@@ -725,7 +731,7 @@ def test_nonsense_given_by_hand_is_an_error(changes: dict[str, Any], match: str)
     ],
 )
 def test_worth_telling_from_the_threshold_on(threshold_gb: float, reclaimed: int | None, told: bool) -> None:
-    assert worth_telling(_order(notify_min_gb=threshold_gb), reclaimed) is told
+    assert worth_telling(_arguments(notify_min_gb=threshold_gb), reclaimed) is told
 
 
 @pytest.mark.parametrize(("threshold_gb", "messages"), [(0, 0), (0.007, 1), (0.008, 0)])
@@ -734,7 +740,7 @@ def test_one_message_tells_of_a_run(
 ) -> None:
     told: list[tuple[str, str]] = []
     monkeypatch.setattr(job, "notify", lambda urls, title, body: told.append((title, body)))
-    _perform(monkeypatch, RecordingShell(BUILDX_013), _order(notify_min_gb=threshold_gb))
+    _perform(monkeypatch, RecordingShell(BUILDX_013), _arguments(notify_min_gb=threshold_gb))
     assert told == [("Holystone: build-01", "Pruned 8.17MB of build cache.")] * messages
 
 
@@ -746,7 +752,7 @@ ENGINE = Engine("engine-id", "26.1.5", "26.1.5", "buildx 0.13.1", "/var/lib/dock
 def test_the_report_has_the_most_telling_first() -> None:
     before, after = FileSystem("/var/lib/docker", 1000, 100), FileSystem("/var/lib/docker", 1000, 150)
     progress = Progress(ENGINE, before, after, [Pruned(49_000_000, 6), Pruned(0, 0)])
-    report = make_report(_run(retries=1), _order(trigger="schedule"), progress, None)
+    report = make_report(_run(retries=1), _arguments(trigger="schedule"), progress, None)
     duration_s = report.pop("duration_s")
     assert duration_s > 0
     assert list(report.items()) == [
@@ -780,7 +786,7 @@ def test_the_report_has_the_most_telling_first() -> None:
 
 
 def test_the_reports_keys_are_in_order() -> None:
-    done = make_report(_run(), _order(), Progress(ENGINE, passes=_passes(5, 0)), None)
+    done = make_report(_run(), _arguments(), Progress(ENGINE, passes=_passes(5, 0)), None)
     keys = [
         "host",
         "outcome",
@@ -802,7 +808,7 @@ def test_the_reports_keys_are_in_order() -> None:
         "attempt",
     ]
     assert list(done) == keys
-    preview = make_report(_run(), _order(dry_run=True), Progress(ENGINE, preview=[_record("a")]), None)
+    preview = make_report(_run(), _arguments(dry_run=True), Progress(ENGINE, preview=[_record("a")]), None)
     added = ["would_reclaim", "would_reclaim_bytes", "records", "oldest_use", "newest_use"]
     assert list(preview) == keys + added
     assert json.loads(json.dumps(preview)) == preview

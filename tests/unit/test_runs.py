@@ -1,4 +1,4 @@
-"""What every run has: admission, its turn, and a record of its failure."""
+"""What every run has: its delivery, its engine, and a record of its failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from worker import runs
 from worker.errors import GivenUp, HostUnreachable, InvalidArgument, UnknownHost
 from worker.fleet import HostSettings, PrunePolicy
 from worker.hosts import parse_host
-from worker.runs import ALREADY_RUNNING, Finished, Run, Skipped, admit, remember_failure, remembering, turn
+from worker.runs import (
+    ALREADY_RUNNING,
+    Finished,
+    Run,
+    Skipped,
+    check_delivery,
+    engine_lock,
+    remember_failure,
+    tolerating_redis_outage,
+)
 from worker.settings import Settings
 
 RUN = Run("build-01", "id", 2, "delivery", 0.0, 0.0)
@@ -34,9 +43,9 @@ def test_a_retry_is_another_attempt_and_a_second_delivery_the_same() -> None:
 def test_a_run_is_admitted_three_times() -> None:
     memory = _memory()
     for _ in range(3):
-        admit(RUN, memory)
+        check_delivery(RUN, memory)
     with pytest.raises(GivenUp, match="build-01: delivered 3 times"):
-        admit(RUN, memory)
+        check_delivery(RUN, memory)
 
 
 @pytest.mark.parametrize("report", [None, {"outcome": "done"}])
@@ -44,14 +53,14 @@ def test_a_finished_attempt_is_not_done_again(report: Any) -> None:
     memory = _memory()
     memory.reports["id:2"] = report
     with pytest.raises(Finished) as caught:
-        admit(RUN, memory)
+        check_delivery(RUN, memory)
     assert caught.value.args == (report,)
     assert memory.deliveries == 0
 
 
-def _take_turn(memory: Any) -> None:
+def _hold_engine(memory: Any) -> None:
     async def work() -> None:
-        async with turn(RUN, memory, "engine"):
+        async with engine_lock(RUN, memory, "engine"):
             assert memory.owner == "id/delivery"
 
     asyncio.run(asyncio.wait_for(work(), 10))
@@ -59,7 +68,7 @@ def _take_turn(memory: Any) -> None:
 
 def test_a_turn_is_taken_and_given_back() -> None:
     memory = _memory()
-    _take_turn(memory)
+    _hold_engine(memory)
     assert memory.owner is None
 
 
@@ -67,7 +76,7 @@ def test_a_turn_is_given_back_on_failure() -> None:
     memory = _memory()
 
     async def fail() -> None:
-        async with turn(RUN, memory, "engine"):
+        async with engine_lock(RUN, memory, "engine"):
             raise HostUnreachable("lost")
 
     with pytest.raises(HostUnreachable):
@@ -79,7 +88,7 @@ def test_another_runs_turn_is_not_waited_for() -> None:
     memory = _memory()
     memory.owner = "other/x"
     with pytest.raises(Skipped, match=ALREADY_RUNNING):
-        _take_turn(memory)
+        _hold_engine(memory)
     assert memory.owner == "other/x"
 
 
@@ -103,22 +112,22 @@ def test_a_second_delivery_waits_for_the_first_and_reports_or_takes_over(
     memory.holder = holder
     if finished:
         with pytest.raises(Finished) as caught:
-            _take_turn(memory)
+            _hold_engine(memory)
         assert caught.value.args == ({"outcome": "done"},)
     else:
-        _take_turn(memory)
+        _hold_engine(memory)
     assert len(asked) == 3
     assert memory.owner is None
 
 
 def test_remembering_lets_a_report_stand_without_redis(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), remembering():
+    with caplog.at_level(logging.WARNING), tolerating_redis_outage():
         raise redis.ConnectionError("refused")
     assert "not remembered, Redis is away" in caplog.text
 
 
 def test_remembering_hides_no_other_error() -> None:
-    with pytest.raises(ValueError), remembering():
+    with pytest.raises(ValueError), tolerating_redis_outage():
         raise ValueError
 
 
