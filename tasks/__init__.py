@@ -1,1 +1,4 @@
-"""One file per job, and the `holystone` command."""
+"""The jobs, one module each, and the `holystone` command."""
+
+PRUNE_JOB = "prune_build_cache"
+PRUNE_TASK = f"tasks.{PRUNE_JOB}"

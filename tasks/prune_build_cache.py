@@ -10,22 +10,17 @@ from typing import Any, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
+from tasks import PRUNE_JOB, PRUNE_TASK
 from tasks.prune_on_host import Progress, preview, prune
 from tasks.prune_policy import (
     PruneArguments,
     check_arguments,
     choose_soft_limit_s,
     decide_prune,
-    is_complete,
     worth_telling,
 )
-from tasks.report import (
-    JOB,
-    PruneReport,
-    disk_facts,
-    engine_facts,
-    preview_facts,
-    size_text,
+from tasks.prune_report import (
+    make_report,
     skipped_without_host,
     sum_reclaimed,
     utc_text,
@@ -113,7 +108,7 @@ def attempt(
     finally:
         with tolerating_redis_outage():
             record_effects(run, arguments, memory, progress)
-    report = make_report(run, arguments, progress, reason)
+    report = make_report(run, arguments, progress, reason, time.time())
     with tolerating_redis_outage():
         if progress.passes:
             memory.record_success(run.host, report["reclaimed_bytes"])
@@ -160,37 +155,10 @@ def record_effects(run: Run, arguments: PruneArguments, memory: Memory, progress
         memory.clear_may_still_run(progress.engine.id)  # prunes queue in the engine: the earlier one is over
 
 
-def make_report(
-    run: Run, arguments: PruneArguments, progress: Progress, reason: str | None
-) -> dict[str, Any]:
-    """The report of a run that is done, or skipped for `reason`."""
-    reclaimed = sum_reclaimed(progress.passes)
-    report = PruneReport(
-        host=run.host,
-        outcome="done" if reason is None else "skipped",
-        reason=reason,
-        reclaimed=size_text(reclaimed),
-        reclaimed_bytes=reclaimed,
-        duration_s=round(time.time() - run.started_ts, 2),
-        trigger=arguments.trigger,
-        until=arguments.until,
-        all=arguments.all,
-        dry_run=arguments.dry_run,
-        complete=is_complete(progress.passes),
-        passes=len(progress.passes),
-        caches_deleted=sum(done.caches_deleted for done in progress.passes),
-        disk=disk_facts(progress.before, progress.after),
-        engine=engine_facts(progress.engine),
-        started_at=utc_text(datetime.fromtimestamp(run.started_ts, UTC)),
-        attempt=run.retries + 1,
-    )
-    return asdict(report) if progress.preview is None else asdict(report) | preview_facts(progress.preview)
-
-
 @app.task(  # type: ignore[untyped-decorator]
     bind=True,
     throws=(HolystoneError,),  # one line in the worker's log; the traceback is with the result
-    name=f"tasks.{JOB}",
+    name=PRUNE_TASK,
     **message_limits(get_settings().longest_timeout_s),  # the run itself keeps to its host's own
 )
 def prune_build_cache(
@@ -221,6 +189,6 @@ def prune_build_cache(
         due_ts=float(due) if arguments.scheduled and due else now,
     )
     if not arguments.policy.enabled:
-        return make_report(run, arguments, Progress(), DISABLED)
-    with open_memory(settings, JOB) as memory:
+        return make_report(run, arguments, Progress(), DISABLED, now)
+    with open_memory(settings, PRUNE_JOB) as memory:
         return perform(self, run, arguments, settings, memory)

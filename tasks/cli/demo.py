@@ -12,6 +12,7 @@ import click
 from celery import Celery
 from celery.states import READY_STATES
 
+from tasks import PRUNE_JOB, PRUNE_TASK
 from tasks.cli.interrupts import Interrupts
 from tasks.cli.local_redis import NoRedis, provide_redis
 from tasks.cli.narration import Narration, Use
@@ -24,8 +25,6 @@ from worker.memory import open_memory
 from worker.settings import Settings
 from worker.sizes import format_size
 
-JOB = "prune_build_cache"
-TASK = f"tasks.{JOB}"
 UNTIL_S = 1
 INTERVAL_S = 60  # the run by hand comes before the second scheduled one
 _LIMIT_S = 90
@@ -107,7 +106,9 @@ class Demo:
         with narration.step("Two more builds, and a prune by hand"):
             self._build(2)
             more = self._use("built again")
-            narration.command(f'celery -A worker call {TASK} --kwargs \'{{"host": "{self._host.name}"}}\'')
+            narration.command(
+                f'celery -A worker call {PRUNE_TASK} --kwargs \'{{"host": "{self._host.name}"}}\''
+            )
             by_hand = self._prune_by_hand()
             narration.result(by_hand)
         with narration.step("Before and after"):
@@ -183,7 +184,7 @@ class Demo:
         found: list[str] = []
 
         def started() -> bool:
-            with open_memory(Settings(redis_url=self._redis_url), JOB) as memory:
+            with open_memory(Settings(redis_url=self._redis_url), PRUNE_JOB) as memory:
                 if task_id := memory.host(self._host.name).last_run_task_id:
                     found.append(task_id)
             return bool(found)
@@ -194,7 +195,7 @@ class Demo:
     def _prune_by_hand(self) -> dict[str, Any]:
         self._let_cache_age()
         app = Celery("demo", broker=self._redis_url, set_as_current=False)
-        return self._report(app.signature(TASK, kwargs={"host": self._host.name}).apply_async().id)
+        return self._report(app.signature(PRUNE_TASK, kwargs={"host": self._host.name}).apply_async().id)
 
     def _report(self, task_id: str) -> dict[str, Any]:
         """What the run returned; raises what it raised."""

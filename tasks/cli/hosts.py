@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from tasks import PRUNE_JOB
 from tasks.cli.terminal import (
     ago,
     format_seconds,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import redis
     from rich.console import Console
 
-JOB = "prune_build_cache"
 # RedBeat's own names; importing it would bring all of Celery.
 _SCHEDULE, _ENTRY_PREFIX = "redbeat::schedule", "redbeat:"
 LATE_S = 60  # beat sends what is due within seconds; after this nobody seems to send
@@ -173,7 +173,7 @@ def left_out_line(gone: LeftOut) -> str:
 
 def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
     """Three round trips, however many hosts. Raises redis.RedisError."""
-    memory = Memory(client, JOB)
+    memory = Memory(client, PRUNE_JOB)
     remembered = memory.hosts(hosts)
     engines = {name: found.engine_id for name, found in remembered.items() if found.engine_id}
     holders = memory.holders(list(engines.values()))

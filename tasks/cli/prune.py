@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 
+from tasks import PRUNE_TASK
 from tasks.cli.following import DONE, SKIPPED, Sent
 from tasks.cli.hosts import NO_HOST
 from tasks.cli.terminal import open_console, open_redis_now, redis_trouble, say, warn
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import redis
     from rich.console import Console
 
-TASK = "tasks.prune_build_cache"
 MARGIN_S = 180  # beyond the hard limit: a run whose worker was killed is done again within this
 PING_WAIT_S = 1
 SEE_THEM = "See them in Flower, with `holystone hosts`, or with `celery -A worker result TASK_ID`"
@@ -62,7 +62,7 @@ def send(settings: Settings, messages: Mapping[str, dict[str, Any]], runs: list[
 
     for host, options in messages.items():
         # By name: importing the task would bring asyncssh.
-        runs.append(Sent(host, app.signature(TASK).apply_async(**options).id))
+        runs.append(Sent(host, app.signature(PRUNE_TASK).apply_async(**options).id))
 
 
 def results(client: "redis.Redis") -> Read:

@@ -12,7 +12,7 @@ from celery.states import READY_STATES
 
 from tests.support.waiting import wait_until
 
-TASK = "tasks.prune_build_cache"
+TASK = "tasks.prune_build_cache"  # by name, as a stranger would
 
 
 class Client:

@@ -20,7 +20,6 @@ from tasks.prune_build_cache import (
     MAY_STILL_RUN,
     NO_HOST,
     RAN_RECENTLY,
-    make_report,
     perform,
 )
 from tasks.prune_on_host import Progress
@@ -38,6 +37,7 @@ from tasks.prune_policy import (
     prune_argv,
     worth_telling,
 )
+from tasks.prune_report import make_report
 from tests.unit.captured import BUILDX_013, CLIS, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell, unreachable
 from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records
@@ -752,15 +752,14 @@ ENGINE = Engine("engine-id", "26.1.5", "26.1.5", "buildx 0.13.1", "/var/lib/dock
 def test_the_report_has_the_most_telling_first() -> None:
     before, after = FileSystem("/var/lib/docker", 1000, 100), FileSystem("/var/lib/docker", 1000, 150)
     progress = Progress(ENGINE, before, after, [Pruned(49_000_000, 6), Pruned(0, 0)])
-    report = make_report(_run(retries=1), _arguments(trigger="schedule"), progress, None)
-    duration_s = report.pop("duration_s")
-    assert duration_s > 0
+    report = make_report(_run(retries=1), _arguments(trigger="schedule"), progress, None, 1001.5)
     assert list(report.items()) == [
         ("host", "build-01"),
         ("outcome", "done"),
         ("reason", None),
         ("reclaimed", "49MB"),
         ("reclaimed_bytes", 49_000_000),
+        ("duration_s", 1.5),
         ("job", "prune_build_cache"),
         ("trigger", "schedule"),
         ("until", "24h"),
@@ -786,7 +785,7 @@ def test_the_report_has_the_most_telling_first() -> None:
 
 
 def test_the_reports_keys_are_in_order() -> None:
-    done = make_report(_run(), _arguments(), Progress(ENGINE, passes=_passes(5, 0)), None)
+    done = make_report(_run(), _arguments(), Progress(ENGINE, passes=_passes(5, 0)), None, 1001.5)
     keys = [
         "host",
         "outcome",
@@ -808,7 +807,9 @@ def test_the_reports_keys_are_in_order() -> None:
         "attempt",
     ]
     assert list(done) == keys
-    preview = make_report(_run(), _arguments(dry_run=True), Progress(ENGINE, preview=[_record("a")]), None)
+    preview = make_report(
+        _run(), _arguments(dry_run=True), Progress(ENGINE, preview=[_record("a")]), None, 1001.5
+    )
     added = ["would_reclaim", "would_reclaim_bytes", "records", "oldest_use", "newest_use"]
     assert list(preview) == keys + added
     assert json.loads(json.dumps(preview)) == preview

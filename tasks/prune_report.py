@@ -1,14 +1,16 @@
 """What one run of `prune_build_cache` did to one host: the task's return value (pure)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks import PRUNE_JOB
+from tasks.prune_on_host import Progress
+from tasks.prune_policy import PruneArguments, is_complete
 from worker.docker import CacheRecord, Engine, FileSystem, Pruned
+from worker.runs import Run
 from worker.sizes import format_size
-
-JOB = "prune_build_cache"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class PruneReport:
     reclaimed: str | None = None
     reclaimed_bytes: int | None = None
     duration_s: float = 0.0
-    job: str = JOB
+    job: str = PRUNE_JOB
     trigger: str = "manual"
     until: str | None = None
     all: bool | None = None
@@ -39,6 +41,33 @@ class PruneReport:
     engine: dict[str, Any] | None = None
     started_at: str | None = None
     attempt: int = 1
+
+
+def make_report(
+    run: Run, arguments: PruneArguments, progress: Progress, reason: str | None, now: float
+) -> dict[str, Any]:
+    """The report of a run that is done, or skipped for `reason`. `now` is a Unix time."""
+    reclaimed = sum_reclaimed(progress.passes)
+    report = PruneReport(
+        host=run.host,
+        outcome="done" if reason is None else "skipped",
+        reason=reason,
+        reclaimed=size_text(reclaimed),
+        reclaimed_bytes=reclaimed,
+        duration_s=round(now - run.started_ts, 2),
+        trigger=arguments.trigger,
+        until=arguments.until,
+        all=arguments.all,
+        dry_run=arguments.dry_run,
+        complete=is_complete(progress.passes),
+        passes=len(progress.passes),
+        caches_deleted=sum(done.caches_deleted for done in progress.passes),
+        disk=disk_facts(progress.before, progress.after),
+        engine=engine_facts(progress.engine),
+        started_at=utc_text(datetime.fromtimestamp(run.started_ts, UTC)),
+        attempt=run.retries + 1,
+    )
+    return asdict(report) if progress.preview is None else asdict(report) | preview_facts(progress.preview)
 
 
 def skipped_without_host(reason: str, started_at: str) -> PruneReport:

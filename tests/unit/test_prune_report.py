@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from tasks.report import (
+from tasks.prune_report import (
     disk_facts,
     engine_facts,
     preview_facts,
