@@ -79,7 +79,10 @@ def perform(
         raise_again(finished.report)
         return finished.report
     except HolystoneError as error:
-        with tolerating_redis_outage():
+        with tolerating_redis_outage():  # before the result is there: who sees it may look here next
+            if not arguments.dry_run:
+                memory.record_failure(run.host, repr(error))
+            error.is_remembered = True
             memory.finish(run.attempt, to_record(error))
         raise
 

@@ -10,7 +10,7 @@ from typing import Any
 class HolystoneError(Exception):
     """Base of all errors that a run reports on purpose.
 
-    `is_remembered`: raised once more by a second delivery of the failed run's message.
+    `is_remembered`: counted with the host already, by this delivery of the run's message or an earlier one.
     """
 
     is_remembered = False

@@ -340,8 +340,8 @@ def test_a_prune_that_fails_midway_is_counted_and_fails(monkeypatch: pytest.Monk
     memory = FakeMemory()
     with pytest.raises(CommandFailed, match=r"builder prune.* exited with status 1"):
         _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", 1]), _arguments(), memory)
-    assert [call[:1] for call in memory.calls] == [
-        ("record_engine",), ("record_start",), ("add_reclaimed",), ("clear_may_still_run",), ("finish",)
+    assert [call[0] for call in memory.calls] == [
+        "record_engine", "record_start", "add_reclaimed", "clear_may_still_run", "record_failure", "finish"
     ]  # fmt: skip
     assert memory.owner is None
 
@@ -358,7 +358,7 @@ def test_the_soft_limit_says_how_far_it_came_and_that_the_prune_may_still_run(
         _perform(monkeypatch, shell, _arguments(), memory, soft_limit_s=0.1)
     assert caught.value.args == ("build-01", 0.1, 1, 5_000_000, True)
     engine_id = facts(BUILDX_013)["ID"]
-    assert memory.calls[-3:-1] == [
+    assert memory.calls[-4:-2] == [
         ("add_reclaimed", "build-01", 5_000_000),
         ("note_may_still_run", engine_id, "id", 21_600),
     ]
@@ -405,7 +405,17 @@ def test_a_second_delivery_of_a_failed_run_fails_alike_and_sends_nothing(
     with pytest.raises(CommandFailed) as second:
         _perform(monkeypatch, shell, _arguments(), memory)
     assert (str(second.value), shell.sent) == (str(first.value), [])
-    assert (first.value.is_remembered, second.value.is_remembered) == (False, True)
+    assert first.value.is_remembered and second.value.is_remembered
+    assert [call for call in memory.calls if call[0] == "record_failure"] == [
+        ("record_failure", "build-01", repr(first.value))
+    ]
+
+
+def test_a_dry_run_that_fails_is_no_failure_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory()
+    with pytest.raises(CommandFailed):
+        _perform(monkeypatch, RecordingShell(BUILDX_013, system="garbage"), _arguments(dry_run=True), memory)
+    assert not [call for call in memory.calls if call[0] == "record_failure"]
 
 
 def test_a_manual_run_that_is_skipped_records_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
