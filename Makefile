@@ -6,11 +6,14 @@ SHELL := /bin/sh
 
 # Parts of the system (commands, not packages), fetched where root and apt-get allow it.
 DEMO_PARTS := dockerd docker sshd ssh-keygen unshare mount
-TEST_PARTS := $(DEMO_PARTS) ssh redis-server chromium mmdebstrap
+TEST_PARTS := $(DEMO_PARTS) ssh redis-server chromium mmdebstrap promtool shellcheck busybox
 BENCH_PARTS := $(TEST_PARTS) pssh ansible
 
+# Most tests wait, so there are more processes than cores. Groups and order: tests/support/parallel.py.
+PARALLEL := --numprocesses=4 --dist=loadgroup --no-loadscope-reorder
+
 # make test PYTEST_ARGS="tests/unit -k ages"    make demo DEMO_ARGS=--keep
-PYTEST_ARGS ?= --cov
+PYTEST_ARGS ?= --cov $(PARALLEL)
 DEMO_ARGS ?=
 UP_ARGS ?=
 BENCH_ARGS ?=
@@ -39,7 +42,7 @@ lint: .venv/.requirements-dev  ## Check style, types and the direction of import
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/*; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/* hostside/*; fi
 
 bench: .venv/.requirements-dev  ## Measure speed and memory beside ssh, pssh and Ansible; a report, no test
 	@.ci/system-parts $(BENCH_PARTS)

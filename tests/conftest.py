@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_socket
 
+from tests.support.parallel import arrange
 from tests.support.redis_server import RedisServer
 from tests.support.requirements import require_redis, require_sshd
 from tests.support.sshd import SshServer
@@ -30,12 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{kind}: {meaning} (set by the folder)")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _TESTS in item.path.parents:
             kind = item.path.relative_to(_TESTS).parts[0]
             if kind in _KINDS:
                 item.add_marker(kind)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        arrange(items)
 
 
 def _is_personal(name: str) -> bool:

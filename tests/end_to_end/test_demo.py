@@ -64,10 +64,10 @@ class Demo:
         def left() -> list[str]:
             return [command_line(pid) for pid in self.seen if is_running(pid)]
 
-        wait_until(lambda: not left(), 5, "every process to be gone", detail=lambda: str(left()))
+        wait_until(lambda: not left(), 20, "every process to be gone", detail=lambda: str(left()))
         assert len(self.seen) > 16
         assert self.folder
-        wait_until(lambda: not self.folder or not self.folder.exists(), 5, "the folder to be gone")
+        wait_until(lambda: not self.folder or not self.folder.exists(), 20, "the folder to be gone")
         assert str(self.folder) not in Path("/proc/mounts").read_text()
         assert not list(self.home.iterdir())  # no ~/.docker, no ~/.ssh
 

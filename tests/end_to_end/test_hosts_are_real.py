@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.build_cache import cache_bytes, cache_records, wait_until_unused_for
+from tests.support.cgroups import cgroups_named
 from tests.support.chroots import USERS
 from tests.support.docker_host import DockerHost
 from tests.support.openssh import ssh
@@ -85,7 +86,7 @@ def test_nothing_is_left_of_a_stopped_host() -> None:
     assert not any(map(is_running, pids))
     assert not scratch.exists()
     assert str(scratch) not in Path("/proc/self/mountinfo").read_text()
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/*{scratch.name}*"))
+    assert cgroups_named(scratch.name) == []
 
 
 # Both print the pids that must go with them, then wait to be killed.
@@ -143,7 +144,7 @@ def test_a_host_goes_with_the_process_that_started_it(tmp_path: Path) -> None:
     # Its files and control groups are removed when the next host starts.
     with DockerHost("bookworm"):
         assert not scratch.exists()
-        assert not list(Path("/sys/fs/cgroup").glob(f"**/*{scratch.name}*"))
+        assert cgroups_named(scratch.name) == []
 
 
 def test_a_process_and_its_children_go_with_the_process_that_started_it(tmp_path: Path) -> None:

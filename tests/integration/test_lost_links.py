@@ -47,7 +47,7 @@ def test_an_unreachable_host_is_tried_again_and_served_when_it_is_back(fleet: Fl
     fleet.proxy.refuse()
     try:
         sent = fleet.client.send("proxied")
-        wait_until(lambda: sent.state == "RETRY", 10, "the run to be tried again", detail=fleet.worker.log)
+        wait_until(lambda: sent.state == "RETRY", 20, "the run to be tried again", detail=fleet.worker.log)
     finally:
         fleet.proxy.restore()
     report = sent.get(60, fleet.worker.log)

@@ -134,7 +134,7 @@ def test_the_hard_limit_ends_a_run_that_ignores_the_soft_one_and_a_dead_ones_loc
         with pytest.raises(TimeLimitExceeded):
             sent.get(60)
         memory = redis.client()
-        wait_until(lambda: memory.hget(HOST, "last_error"), 10, "the failure to be recorded")
+        wait_until(lambda: memory.hget(HOST, "last_error"), 20, "the failure to be recorded")
         assert memory.hget(HOST, "consecutive_failures") == "1"
         assert "TimeLimitExceeded" in memory.hget(HOST, "last_error")
         assert 0 < memory.pttl(LOCK) <= LOCK_TTL_S * 1000

@@ -66,7 +66,7 @@ class Up:
         def left() -> list[str]:
             return [command_line(pid) for pid in self.seen if is_running(pid)]
 
-        wait_until(lambda: not left(), 5, "every process to be gone", detail=lambda: str(left()))
+        wait_until(lambda: not left(), 20, "every process to be gone", detail=lambda: str(left()))
         assert not is_listening(self.flower_port)
         assert not is_listening(self.redis_port)
 

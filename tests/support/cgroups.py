@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,11 @@ _PREFIX = f"holystone-{zlib.crc32(str(CHECKOUT).encode()):08x}-"
 def cgroup_name(scratch: Path) -> str:
     """The control group of the host whose scratch folder is `scratch`."""
     return _PREFIX + scratch.name
+
+
+def cgroups_named(part: str) -> list[str]:
+    """The control groups, at any depth, whose name holds `part`; other hosts' may come and go meanwhile."""
+    return [folder for folder, _, _ in os.walk(_TOP) if part in Path(folder).name]
 
 
 def remove_cgroup(scratch: Path) -> None:

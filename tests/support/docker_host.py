@@ -73,7 +73,7 @@ class DockerHost:
         self._machine = Machine(chroot, self.scratch, self.suite)
         self._stack.callback(self._machine.end)
         self.start_engine()
-        wait_until(lambda: is_listening(self.port), 10, "sshd to listen")
+        wait_until(lambda: is_listening(self.port), 30, "sshd to listen")
 
     def stop(self) -> None:
         """End every process of the host at once, then remove its files."""

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 INTERVAL_S = 3600
 TIMEOUT_S = 30
-CONNECT_TIMEOUT_S = 4
+CONNECT_TIMEOUT_S = 8
 NOTIFY_MIN_GB = 0.05
 DEAD = ("refused", "blackhole", "silent", "banner")
 _KEY_NAME = "the-sshd"  # HostKeyAlias: one line in known_hosts for all names

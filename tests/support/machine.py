@@ -60,7 +60,7 @@ class Machine:
                 env={"PATH": _PATH, "HOME": "/root"},
             )
         try:
-            self.pid = wait_until(self._process_1, 10, "process 1 of the machine")
+            self.pid = wait_until(self._process_1, 30, "process 1 of the machine")
         except BaseException:
             self.end()
             raise

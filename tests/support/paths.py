@@ -50,5 +50,6 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        with locked(CACHE / "scratch.lock"):  # half removed, it would look abandoned
+            shutil.rmtree(folder)
         os.close(fd)

@@ -83,7 +83,7 @@ class RedisServer:
                 except redis.ConnectionError:
                     return False
 
-            wait_until(answers, 10, "Redis to answer")
+            wait_until(answers, 30, "Redis to answer")
 
     def stop(self) -> None:
         """End it in order, its data written."""

@@ -97,7 +97,7 @@ class SshServer:
             assert process.running(), f"sshd did not start:\n{process.log()}"
             return is_listening(self.port)
 
-        wait_until(listening, 10, "sshd to listen")
+        wait_until(listening, 30, "sshd to listen")
 
     def stop(self) -> None:
         """End sshd and every session, with whatever runs in it. The port then refuses connections."""

@@ -56,10 +56,10 @@ def test_age_seconds_refuses_zero_and_beyond_a_century(out_of_range: str) -> Non
 
 @pytest.mark.parametrize("start", ["9", "9 ", "1h", " ", "a", "9a"])
 def test_age_seconds_refuses_a_long_text_at_once_and_does_not_repeat_it(start: str) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(ValueError, match="is not an age") as caught:
         age_seconds(start * 200_000 + "!")
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert len(str(caught.value)) < 200
 
 

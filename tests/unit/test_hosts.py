@@ -167,10 +167,10 @@ def test_only_local_is_local() -> None:
 
 @pytest.mark.parametrize("filler", ["@", ":", "[", "a:", "@:", "."])
 def test_parse_host_is_quick_on_a_megabyte(filler: str) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(ValueError):
         parse_host("ssh://" + filler * 1_000_000)
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 @pytest.mark.parametrize(

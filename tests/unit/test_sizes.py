@@ -53,9 +53,9 @@ def test_parse_size_takes_what_no_engine_can_count_for_unreadable(absurd: str) -
 
 @pytest.mark.parametrize("part", ["9", " ", "9.", "9 ", "B", "1e"])
 def test_parse_size_is_quick_on_megabytes(part: str) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     assert parse_size("1" + part * 2_000_000 + "!") is None
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize(
