@@ -56,3 +56,11 @@ def require_chromium() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     require("chromium (Debian: chromium)", found)
     return str(found)
+
+
+def require_promtool() -> None:
+    require("promtool (Debian: prometheus)", shutil.which("promtool"))
+
+
+def require_prometheus() -> None:
+    require("prometheus (Debian: prometheus)", shutil.which("prometheus"))
