@@ -2,3 +2,5 @@
 
 PRUNE_JOB = "prune_build_cache"
 PRUNE_TASK = f"tasks.{PRUNE_JOB}"
+WATCH_JOB = "watch_disk"
+WATCH_TASK = f"tasks.{WATCH_JOB}"

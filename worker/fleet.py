@@ -1,34 +1,22 @@
-"""From settings to the hosts that are served, each with its own policy (pure)."""
+"""From settings to the hosts that are served, each with its own policies (pure)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
+from worker.errors import InvalidArgument, UnknownHost
 from worker.hosts import Host, check_name, parse_host, redact
+from worker.policies import UNWATCHED, DiskPolicy, PrunePolicy, make_policies, own_policies
 from worker.sources import TOML_FILE, Keep
 
 
 @dataclass(frozen=True)
-class PrunePolicy:
-    """How one host's build cache is pruned. `until` is in the engines' form; times are seconds."""
-
-    enabled: bool
-    interval_s: int
-    until: str
-    all: bool
-    timeout_s: int
-    notify_min_gb: float
-
-
-POLICY_FIELDS = tuple(field.name for field in fields(PrunePolicy))
-
-
-@dataclass(frozen=True)
 class HostSettings:
-    """A configured host and its policy."""
+    """A configured host and its policies: one field per table of POLICIES."""
 
     host: Host
     prune: PrunePolicy
+    disk: DiskPolicy = UNWATCHED
 
 
 @dataclass(frozen=True)
@@ -42,19 +30,21 @@ class LeftOut:
 def build_fleet(
     urls: Iterable[str],
     per_host: Any,
-    fleet_policy: PrunePolicy,
+    for_all: Mapping[str, Any],
     from_environment: set[str],
     keep: Keep,
 ) -> tuple[dict[str, HostSettings], tuple[LeftOut, ...], list[str]]:
     """(hosts by name, hosts left out, warnings).
 
-    `per_host` is the `hosts` table of holystone.toml. HOLYSTONE_HOSTS in the environment says which hosts
-    there are; the table then still says how they differ, except where the environment sets that field.
+    `per_host` is the `hosts` table of holystone.toml, `for_all` the settings by field. HOLYSTONE_HOSTS in the
+    environment says which hosts there are; the table then still says how they differ, except where the
+    environment sets that field.
     """
     warnings: list[str] = []
     if not isinstance(per_host, Mapping):
         warnings.append(f"{TOML_FILE}: hosts is a list of URLs or a table [hosts.NAME]; ignored")
         per_host = {}
+    policies = make_policies(for_all)
     wanted: list[tuple[str, str | None]] = [(text, None) for text in urls]
     if "hosts" not in from_environment:
         wanted += [(_url(table), name) for name, table in per_host.items()]
@@ -73,9 +63,9 @@ def build_fleet(
             continue
         table = name or _table_of(host, per_host)
         used.add(table)
-        policy, more = _own_policy(table, per_host, fleet_policy, from_environment, keep)
+        own, more = own_policies(table, per_host, policies, from_environment, keep)
         warnings += more
-        fleet[host.name] = HostSettings(host, policy)
+        fleet[host.name] = HostSettings(host, **own)
         taken.add(host.name.casefold())
     unused = [name for name in per_host if name not in used]
     warnings += [f"{TOML_FILE} [hosts.{redact(name)}]: no host is called that; not used" for name in unused]
@@ -115,33 +105,12 @@ def _is_same(host: Host, url: str) -> bool:
     return other.name.casefold() == parse_host(host.url).name.casefold()
 
 
-def _own_policy(
-    name: str | None,
-    per_host: Mapping[str, Any],
-    fleet_policy: PrunePolicy,
-    from_environment: set[str],
-    keep: Keep,
-) -> tuple[PrunePolicy, list[str]]:
-    table = per_host.get(name, {}) if name is not None else {}
-    own = table.get("prune", {}) if isinstance(table, Mapping) else {}
-    where = f"{TOML_FILE} [hosts.{name}]"
-    if not isinstance(own, Mapping):
-        return replace(fleet_policy, enabled=False), [f"{where}: prune is a table; pruning is off there"]
-    unknown = [f"prune.{field}" for field in own if field not in POLICY_FIELDS]
-    if isinstance(table, Mapping):
-        unknown += [field for field in table if field not in ("url", "prune")]
-    warnings = [f"{where}: unknown setting {field!r}, ignored" for field in unknown]
-    values = {f"prune_{field}": value for field, value in own.items() if field in POLICY_FIELDS}
-    kept, unusable = keep(values, where)
-    enabled = fleet_policy.enabled and kept.get("prune_enabled", True)  # either switch is enough to stop
-    changes = {
-        field.removeprefix("prune_"): value for field, value in kept.items() if field not in from_environment
-    }
-    policy = replace(fleet_policy, **(changes | {"enabled": enabled}))
-    for bad in unusable:
-        field = bad.field.removeprefix("prune_")
-        warnings.append(
-            f"{where}: prune.{field} holds {bad.held}, which makes no sense; "
-            f"used instead: {getattr(policy, field)}"
-        )
-    return policy, warnings
+def find_host(fleet: Mapping[str, HostSettings], host: Any) -> HostSettings:
+    """The configured host of that name; for None the only one. Raises UnknownHost or InvalidArgument."""
+    if host is None:
+        if len(fleet) > 1:
+            raise InvalidArgument(f"host: several are configured, name one of {', '.join(fleet)}")
+        host = next(iter(fleet), None)
+    if not isinstance(host, str) or host not in fleet:
+        raise UnknownHost(str(host)[:300], list(fleet))
+    return fleet[host]

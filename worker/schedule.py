@@ -6,6 +6,7 @@ from typing import Any
 from worker.fleet import HostSettings
 from worker.limits import message_limits
 
+WATCH_LIMIT_S = 60  # seconds for one look at a disk
 DUE_HEADER = "holystone_due"  # message header: Unix seconds when beat's run was due
 
 
@@ -14,21 +15,32 @@ def entry_name(host: str) -> str:
 
 
 def beat_entries(fleet: Mapping[str, HostSettings]) -> dict[str, dict[str, Any]]:
-    """Celery's `beat_schedule` for the hosts whose pruning is on.
+    """Celery's `beat_schedule`: per host a prune where pruning is on, and a look at its disk where that is.
 
-    Each message carries its host's limits, and expires just before the next one is due: no backlog builds
-    while workers are away.
+    Each message carries its limits, and expires just before the next one is due: no backlog builds while
+    workers are away.
     """
-    return {
-        entry_name(name): {
-            "task": "tasks.prune_build_cache",
-            "schedule": float(host.prune.interval_s),
-            "kwargs": {"host": name, "trigger": "schedule"},
-            "options": {
-                "expires": max(host.prune.interval_s - 1, 1),
-                **message_limits(host.prune.timeout_s),
-            },
-        }
+    prunes = {
+        entry_name(name): _entry(
+            "tasks.prune_build_cache", name, host.prune.interval_s, message_limits(host.prune.timeout_s)
+        )
         for name, host in fleet.items()
         if host.prune.enabled
+    }
+    # The result of a look is not kept: there are many, and the next says as much. Flower shows it anyway.
+    options = {"ignore_result": True, **message_limits(WATCH_LIMIT_S)}
+    looks = {
+        f"watch-disk:{name}": _entry("tasks.watch_disk", name, host.disk.interval_s, options)
+        for name, host in fleet.items()
+        if host.disk.enabled
+    }
+    return prunes | looks
+
+
+def _entry(task: str, host: str, interval_s: int, options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "task": task,
+        "schedule": float(interval_s),
+        "kwargs": {"host": host, "trigger": "schedule"},
+        "options": {"expires": max(interval_s - 1, 1), **options},
     }

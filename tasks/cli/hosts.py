@@ -22,6 +22,7 @@ from tasks.cli.terminal import (
 from worker.ages import to_until
 from worker.fleet import LeftOut
 from worker.memory import HostMemory, Memory
+from worker.pause import Pause, Pauses, find_pause
 from worker.schedule import entry_name
 from worker.settings import Settings, get_settings
 from worker.sizes import format_size
@@ -48,11 +49,14 @@ class Known:
     memory: Mapping[str, HostMemory] = field(default_factory=dict)
     running: Mapping[str, str | None] = field(default_factory=dict)
     due: Mapping[str, float | None] = field(default_factory=dict)
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One host. Times are Unix seconds; `running` is the id of the task that prunes its engine now."""
+    """One host. Times are Unix seconds; `running` is the id of the task that prunes its engine now, `paused`
+    says by whom and until when.
+    """
 
     host: str
     enabled: bool
@@ -68,16 +72,18 @@ class Row:
     consecutive_failures: int | None
     running: str | None
     next_due_ts: float | None
+    paused: str | None
 
 
-def make_rows(settings: Settings, known: Known) -> list[Row]:
+def make_rows(settings: Settings, known: Known, now: float) -> list[Row]:
     """One row per configured host, in the settings' order; what Redis did not tell is None."""
-    return [_row(name, settings, known) for name in settings.fleet]
+    return [_row(name, settings, known, now) for name in settings.fleet]
 
 
-def _row(name: str, settings: Settings, known: Known) -> Row:
+def _row(name: str, settings: Settings, known: Known, now: float) -> Row:
     policy, memory = settings.fleet[name].prune, known.memory.get(name)
     reclaimed = memory.last_reclaimed_bytes if memory else None
+    pause = find_pause(known.pauses, name, now)
     return Row(
         host=name,
         enabled=policy.enabled,
@@ -93,6 +99,7 @@ def _row(name: str, settings: Settings, known: Known) -> Row:
         consecutive_failures=memory.consecutive_failures if memory else None,
         running=known.running.get(name),
         next_due_ts=known.due.get(name) if policy.enabled else None,
+        paused=str(pause) if pause else None,
     )
 
 
@@ -119,6 +126,8 @@ def state(row: Row, redis_answers: bool) -> str:
         return "off"
     if not redis_answers:
         return "?"
+    if row.paused:
+        return "paused"
     if row.consecutive_failures:
         return "failing"
     if row.last_success_ts:
@@ -163,6 +172,10 @@ def error_line(row: Row, now: float) -> str | None:
     return f"{row.host}: {one_line(row.last_error)} ({failures}, {since})"
 
 
+def paused_line(row: Row) -> str | None:
+    return f"{row.host}: {one_line(row.paused)}" if row.paused else None
+
+
 def left_out_line(gone: LeftOut) -> str:
     named = "" if gone.host in gone.reason else f"{gone.host}: "
     return f"left out: {one_line(named + gone.reason)}"
@@ -172,7 +185,7 @@ def left_out_line(gone: LeftOut) -> str:
 
 
 def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
-    """Three round trips, however many hosts. Raises redis.RedisError."""
+    """Four round trips, however many hosts. Raises redis.RedisError."""
     memory = Memory(client, PRUNE_JOB)
     remembered = memory.hosts(hosts)
     engines = {name: found.engine_id for name, found in remembered.items() if found.engine_id}
@@ -182,7 +195,7 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
             pipe.zscore(_SCHEDULE, _ENTRY_PREFIX + entry_name(host))
         due = cast("list[float | None]", pipe.execute())
     running = {name: holders[engine_id] for name, engine_id in engines.items()}
-    return Known(remembered, running, dict(zip(hosts, due, strict=True)))
+    return Known(remembered, running, dict(zip(hosts, due, strict=True)), Pauses(client).read())
 
 
 def ask_redis(settings: Settings) -> tuple[Known, str | None]:
@@ -212,7 +225,7 @@ def hosts(as_json: bool) -> None:
     """
     settings = get_settings()
     known, trouble = ask_redis(settings)
-    rows = make_rows(settings, known)
+    rows = make_rows(settings, known, time.time())
     if as_json:
         click.echo(json.dumps(to_json(settings, rows, trouble), indent=2))
     else:
@@ -237,7 +250,8 @@ def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers
         console.print(table)
     else:
         console.print(NO_HOST)
-    lines = [error_line(row, now) for row in rows]
+    lines = [paused_line(row) for row in rows]
+    lines += [error_line(row, now) for row in rows]
     lines += [left_out_line(gone) for gone in settings.left_out]
     for line in filter(None, lines):
         console.print(line)

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis as redis_py
@@ -55,7 +56,7 @@ def test_a_run_s_traces_are_read_back(memory: Memory) -> None:
     memory.record_engine("h", ENGINE)
     memory.add_reclaimed("h", 5_000_000_000)
     memory.add_reclaimed("h", 7)
-    memory.record_success("h", 7)
+    memory.record_success("h", 7, 1.5)
     known = memory.host("h")
     assert (known.last_run_ts, known.last_run_task_id) == (1000.25, "task-1")
     assert (known.engine_id, known.last_reclaimed_bytes) == (ENGINE, 7)
@@ -65,18 +66,19 @@ def test_a_run_s_traces_are_read_back(memory: Memory) -> None:
 
 
 def test_failures_are_counted_until_a_success(memory: Memory) -> None:
-    memory.record_failure("h", "CommandFailed: no")
-    memory.record_failure("h", "HostUnreachable: no")
+    assert memory.record_failure("h", "CommandFailed", "CommandFailed: no") == 1
+    assert memory.record_failure("h", "HostUnreachable", "HostUnreachable: no") == 2
     known = memory.host("h")
     assert (known.last_error, known.consecutive_failures) == ("HostUnreachable: no", 2)
-    memory.record_success("h", None)
+    assert memory.record_success("h", None, 1.5) == 2
+    assert memory.record_success("h", None, 1.5) == 0
     known = memory.host("h")
     assert (known.last_error, known.consecutive_failures, known.last_reclaimed_bytes) == (None, 0, None)
 
 
 def test_two_jobs_and_two_hosts_share_nothing(client: redis_py.Redis, memory: Memory) -> None:
     other = Memory(client, f"job-{secrets.token_hex(4)}")
-    memory.record_failure("h", "no")
+    memory.record_failure("h", "Error", "no")
     assert memory.take(ENGINE, "task/1")
     assert other.host("h") == HostMemory() == memory.host("i")
     assert other.take(ENGINE, "task/2")
@@ -142,11 +144,34 @@ def test_a_prune_that_may_still_run_is_remembered_for_an_interval(
     client: redis_py.Redis, memory: Memory
 ) -> None:
     assert memory.may_still_run(ENGINE) is None
-    memory.note_may_still_run(ENGINE, "task-1", 600)
-    assert memory.may_still_run(ENGINE) == "task-1"
+    memory.note_may_still_run(ENGINE, "note-1", 600)
+    assert memory.may_still_run(ENGINE) == "note-1"
     assert 590 < client.ttl(key(memory, "may_still_run")) <= 600  # type: ignore[operator]
-    memory.clear_may_still_run(ENGINE)
+    assert memory.clear_may_still_run(ENGINE, "note-1")
     assert memory.may_still_run(ENGINE) is None
+    assert memory.host("") == HostMemory()
+
+
+def test_what_a_left_prune_reclaimed_counts_once_whoever_comes_how_often(memory: Memory) -> None:
+    memory.add_reclaimed("h", 1)
+    memory.note_may_still_run(ENGINE, "note-1", 600)
+    assert memory.clear_may_still_run(ENGINE, "note-1", "h", 5_000_000_000)
+    assert not memory.clear_may_still_run(ENGINE, "note-1", "h", 5_000_000_000)
+    memory.note_may_still_run(ENGINE, "note-2", 600)
+    assert not memory.clear_may_still_run(ENGINE, "note-1", "h", 7)
+    assert memory.may_still_run(ENGINE) == "note-2"
+    assert memory.host("h").total_reclaimed_bytes == 5_000_000_001
+
+
+def test_two_workers_that_follow_one_prune_count_it_once(memory: Memory) -> None:
+    for turn in range(20):
+        memory.note_may_still_run(ENGINE, f"note-{turn}", 600)
+        with ThreadPoolExecutor(8) as pool:
+            settled = [
+                pool.submit(memory.clear_may_still_run, ENGINE, f"note-{turn}", "h", 3) for _ in range(8)
+            ]
+        assert sum(done.result() for done in settled) == 1
+    assert memory.host("h").total_reclaimed_bytes == 60
 
 
 # Turns

@@ -29,10 +29,19 @@ class Client:
             app.conf.update(task_serializer="json", accept_content=["json"], result_serializer="json")
 
     def send(
-        self, host: str | None = "local", *, options: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        host: str | None = "local",
+        *,
+        task: str = TASK,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> Sent:
         arguments = kwargs if host is None else {"host": host, **kwargs}
-        return Sent(self, self._sender.send_task(TASK, kwargs=arguments, **(options or {})).id)
+        return Sent(self, self._sender.send_task(task, kwargs=arguments, **(options or {})).id)
+
+    def result(self, task_id: str, timeout_s: float = 60) -> dict[str, Any]:
+        """The report of a run that somebody else sent."""
+        return Sent(self, task_id).get(timeout_s)
 
     def run(self, host: str | None = "local", *, timeout_s: float = 60, **kwargs: Any) -> dict[str, Any]:
         """The report of one run; raises what the task raised."""
@@ -70,8 +79,8 @@ class Sent:
 def environment(
     url: str, hosts: str = "local", commands: Path | None = None, **settings: object
 ) -> dict[str, str]:
-    """HOLYSTONE_ variables for a worker or beat; `commands` is put first on its PATH."""
-    env = {"HOLYSTONE_REDIS_URL": url, "HOLYSTONE_HOSTS": hosts}
+    """HOLYSTONE_ variables for a worker or beat; `commands` is put first on its PATH. Disks are not watched."""
+    env = {"HOLYSTONE_REDIS_URL": url, "HOLYSTONE_HOSTS": hosts, "HOLYSTONE_DISK_ENABLED": "false"}
     env |= {f"HOLYSTONE_{name.upper()}": str(value) for name, value in settings.items()}
     if commands is not None:
         env["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"

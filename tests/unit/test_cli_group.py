@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ def test_help_lists_the_verbs_and_imports_none_of_them() -> None:
         "('tasks.cli.', 'worker', 'celery', 'rich', 'redis', 'pydantic'))))"
     )
     told = python(code)
-    assert "prune  Prune build caches now" in told
-    assert "hosts  Show each host" in told
+    assert re.search(r"prune +Prune build caches now", told)
+    assert re.search(r"hosts +Show each host", told)
     assert told.endswith("loaded []\n")
 
 

@@ -44,7 +44,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def row(settings: Settings, known: Known = KNOWN) -> Row:
-    return make_rows(settings, known)[0]
+    return make_rows(settings, known, NOW)[0]
 
 
 def test_a_row_holds_the_settings_and_what_is_remembered(settings: Settings) -> None:
@@ -63,6 +63,7 @@ def test_a_row_holds_the_settings_and_what_is_remembered(settings: Settings) -> 
         consecutive_failures=0,
         running=None,
         next_due_ts=NOW + 14_400,
+        paused=None,
     )
 
 
@@ -87,7 +88,7 @@ def test_json_holds_hosts_left_out_warnings_and_redis(
     monkeypatch.setenv("HOLYSTONE_HOSTS", "local ssh://build-01:70000")
     monkeypatch.setenv("HOLYSTONE_PRUNE_INTERVAL_S", "soon")
     settings = load_settings(tmp_path)
-    told = json.loads(json.dumps(to_json(settings, make_rows(settings, KNOWN), None)))
+    told = json.loads(json.dumps(to_json(settings, make_rows(settings, KNOWN, NOW), None)))
     assert [host["host"] for host in told["hosts"]] == ["local"]
     assert list(told["hosts"][0]) == [field.name for field in fields(Row)]
     assert told["left_out"][0]["host"] == "ssh://build-01:70000"
@@ -111,7 +112,8 @@ def test_the_state_is_the_word_that_tells_most(settings: Settings) -> None:
     good = row(settings)
     assert state(good, True) == "ok"
     assert state(replace(good, consecutive_failures=2), True) == "failing"
-    assert state(replace(good, consecutive_failures=2, running="run"), True) == "running"
+    assert state(replace(good, consecutive_failures=2, paused="by me"), True) == "paused"
+    assert state(replace(good, consecutive_failures=2, paused="by me", running="run"), True) == "running"
     assert state(replace(good, last_success_ts=None), True) == "no result"
     assert state(replace(good, last_success_ts=None, last_run_ts=None), True) == "new"
     assert state(good, False) == "?"

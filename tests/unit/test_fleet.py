@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from worker.fleet import PrunePolicy
+from worker.policies import DiskPolicy, PrunePolicy
 from worker.settings import Settings, load_settings
 
 DEFAULT = PrunePolicy(enabled=True, interval_s=21_600, until="24h", all=False, timeout_s=120, notify_min_gb=0)
@@ -209,3 +209,48 @@ def test_a_table_is_found_by_its_name_in_any_case_or_else_by_its_url(
     policies = {name: (host.prune.enabled, host.prune.until) for name, host in settings.fleet.items()}
     assert policies == {"10.0.0.5": (False, "24h"), "web": (True, "720h"), "other": (True, "24h")}
     assert any("[hosts.gone]" in warning and "not used" in warning for warning in settings.warnings)
+
+
+# The disk's policy
+
+
+DISK = DiskPolicy(
+    enabled=True, interval_s=300, alert_percent=85, prune_percent=None, ladder=("24h", "6h", "1h")
+)
+
+
+def test_disks_are_watched_and_not_pruned_unless_asked_for(load: Any) -> None:
+    assert load(HOSTS="local").fleet["local"].disk == DISK
+
+
+def test_a_host_s_disk_differs_where_its_table_says_so(load: Any) -> None:
+    settings = load(
+        "[hosts.a]\nurl = 'ssh://a'\ndisk.prune_percent = 80\ndisk.ladder = ['6h', '7d']\n", DISK_LADDER=""
+    )
+    assert settings.warnings == ()
+    assert settings.fleet["a"].disk == replace(DISK, prune_percent=80, ladder=("168h", "6h"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "held", "field", "used"),
+    [
+        ("DISK_ALERT_PERCENT", "0", "alert_percent", 85),
+        ("DISK_ALERT_PERCENT", "101", "alert_percent", 85),
+        ("DISK_PRUNE_PERCENT", "0", "prune_percent", None),
+        ("DISK_PRUNE_PERCENT", "most", "prune_percent", None),
+        ("DISK_INTERVAL_S", "0", "interval_s", 300),
+        ("DISK_LADDER", "7d,soon", "ladder", ()),  # the default could remove more than was meant
+        ("DISK_LADDER", "7d,0", "ladder", ()),
+        ("DISK_ENABLED", "perhaps", "enabled", False),
+    ],
+)
+def test_what_makes_no_sense_never_prunes_more_than_was_meant(
+    load: Any, variable: str, held: str, field: str, used: object
+) -> None:
+    settings = load(HOSTS="local", **{variable: held})
+    assert settings.fleet["local"].disk == replace(DISK, **cast(Any, {field: used}))
+    assert any(variable in warning and held in warning for warning in settings.warnings)
+
+
+def test_a_ladder_is_taken_longest_age_first(load: Any) -> None:
+    assert load(HOSTS="local", DISK_LADDER="1h 7d, 24h").fleet["local"].disk.ladder == ("168h", "24h", "1h")

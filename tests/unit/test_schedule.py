@@ -1,4 +1,4 @@
-"""The beat schedule: one entry per host whose pruning is on."""
+"""The beat schedule: one entry per host and job that is on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from worker.fleet import HostSettings, PrunePolicy
+from worker.fleet import HostSettings
 from worker.hosts import parse_host
 from worker.limits import GRACE_S
+from worker.policies import UNWATCHED, PrunePolicy
 from worker.schedule import beat_entries, entry_name
 
 POLICY = PrunePolicy(True, 21_600, "24h", False, 120, 0)
@@ -39,6 +40,20 @@ def test_each_host_has_an_entry_of_its_own() -> None:
 def test_a_host_whose_pruning_is_off_has_none() -> None:
     fleet = _fleet(a=replace(POLICY, enabled=False), b=POLICY)
     assert list(beat_entries(fleet)) == [entry_name("b")]
+
+
+def test_a_disk_that_is_watched_has_an_entry_whose_result_is_not_kept() -> None:
+    host = HostSettings(
+        parse_host("ssh://a"), replace(POLICY, enabled=False), replace(UNWATCHED, enabled=True)
+    )
+    assert beat_entries({"a": host}) == {
+        "watch-disk:a": {
+            "task": "tasks.watch_disk",
+            "schedule": 300.0,
+            "kwargs": {"host": "a", "trigger": "schedule"},
+            "options": {"expires": 299, "ignore_result": True, "soft_time_limit": 60, "time_limit": 90},
+        }
+    }
 
 
 def test_no_host_no_entry() -> None:

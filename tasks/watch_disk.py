@@ -1,0 +1,170 @@
+"""Looks at one host's disk between its prunes: cheap, and the first to know when it fills."""
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Task
+
+from tasks import PRUNE_TASK, WATCH_JOB, WATCH_TASK
+from tasks.disk_policy import (
+    CACHE_EVERY_S,
+    CACHE_USAGE,
+    decide_alert,
+    decide_early_prune,
+    parse_cache_usage,
+)
+from tasks.prune_report import utc_text
+from worker.alerts import DISK_FULL, DISK_OK, Alert, raise_alert
+from worker.celery import app
+from worker.disk_memory import DiskMemory, Disks
+from worker.docker import FileSystem
+from worker.errors import CommandFailed, HostUnreachable
+from worker.fleet import HostSettings, find_host
+from worker.limits import SoftLimitReached, message_limits, run_limited
+from worker.logs import get_logger
+from worker.look import disk, look
+from worker.memory import Memory, open_memory
+from worker.pause import Pauses, find_pause
+from worker.runs import count_success, tolerating_redis_outage
+from worker.schedule import WATCH_LIMIT_S
+from worker.settings import Settings, get_settings
+from worker.shell import Shell, connect
+
+log = get_logger(__name__)
+
+NO_HOST = "no host configured: set HOLYSTONE_HOSTS"
+DISABLED = "watching is off (HOLYSTONE_DISK_ENABLED)"
+
+
+@dataclass
+class Reading:
+    """What one visit saw. `build_cache_bytes` is None where it was not asked for, or can't be read."""
+
+    disk: FileSystem | None = None
+    build_cache_bytes: int | None = None
+    asked_for_cache: bool = False
+
+
+@dataclass(frozen=True)
+class WatchReport:
+    """`alert` is true when the disk rose to its alert mark, false when it fell below it, else null.
+
+    `early_prune` is the id of the prune that was sent because the disk is full. Sizes are bytes.
+    """
+
+    host: str | None
+    outcome: str
+    reason: str | None
+    used_percent: float | None = None
+    alert: bool | None = None
+    early_prune: str | None = None
+    disk: dict[str, Any] | None = None
+    build_cache_bytes: int | None = None
+    duration_s: float = 0.0
+    job: str = WATCH_JOB
+    trigger: str = "manual"
+    started_at: str | None = None
+
+
+async def visit(host: HostSettings, settings: Settings, known: DiskMemory, now: float) -> Reading:
+    """Looks at the disk; asks docker only for what is not known. Raises the errors of worker.errors."""
+    async with connect(host.host, settings) as shell:
+        reading = Reading(await read_disk(shell, known))
+        if known.build_cache_ts is None or now - known.build_cache_ts >= CACHE_EVERY_S:
+            reading.asked_for_cache = True
+            usage = await shell.run(CACHE_USAGE)
+            reading.build_cache_bytes = parse_cache_usage(usage.stdout) if usage.exit_status == 0 else None
+        return reading
+
+
+async def read_disk(shell: Shell, known: DiskMemory) -> FileSystem:
+    """The file system of docker's root, where that was the last time or where docker says it is.
+
+    Raises CommandFailed where df can't read it, and what `look` raises.
+    """
+    found = await disk(shell, known.disk.path) if known.disk else None
+    if found is None:
+        engine = await look(shell)
+        found = await disk(shell, engine.root)
+        if found is None:
+            raise CommandFailed(f"df -Pk -- {engine.root}", 0, "it does not say how full that file system is")
+    return found
+
+
+def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trigger: str) -> WatchReport:
+    """The visit, what is remembered and told of it, and the early prune that it leads to."""
+    name, now, disks = host.host.name, time.time(), Disks(memory.client)
+    started_at = utc_text(datetime.fromtimestamp(now, UTC))
+    if pause := find_pause(Pauses(memory.client).of(name), name, now):
+        return WatchReport(name, "skipped", str(pause), trigger=trigger, started_at=started_at)
+    known = disks.read(name)
+    try:
+        reading = run_limited(visit(host, settings, known, now), WATCH_LIMIT_S)
+    except SoftLimitReached as error:
+        raise HostUnreachable(f"{name}: its disk was not read within {WATCH_LIMIT_S} s") from error
+    assert reading.disk is not None
+    percent = reading.disk.used_percent
+    alert = decide_alert(percent, host.disk.alert_percent, known.above)
+    early_prune = None
+    with tolerating_redis_outage():
+        disks.record(name, reading.disk, now)
+        if reading.asked_for_cache:
+            disks.record_build_cache(name, reading.build_cache_bytes, now)
+        if alert is not None:
+            log.warning("disk full" if alert else "disk has room", used_percent=percent)
+            tell(host, percent, alert, memory, settings, now)
+    if decide_early_prune(percent, host.disk, host.prune, known.early_prune_ts, now):
+        disks.record_early_prune(name, now)  # first: rather none than two
+        early_prune = send_early_prune(task, host)
+        log.info("early prune sent", used_percent=percent, prune_task_id=early_prune)
+    duration_s = round(time.time() - now, 2)
+    count_success(name, None, duration_s, memory, settings)
+    return WatchReport(
+        host=name,
+        outcome="done",
+        reason=None,
+        used_percent=percent,
+        alert=alert,
+        early_prune=early_prune,
+        disk=asdict(reading.disk),
+        build_cache_bytes=reading.build_cache_bytes if reading.asked_for_cache else known.build_cache_bytes,
+        duration_s=duration_s,
+        trigger=trigger,
+        started_at=started_at,
+    )
+
+
+def tell(
+    host: HostSettings, percent: float | None, above: bool, memory: Memory, settings: Settings, now: float
+) -> None:
+    """Remembers on which side of its mark the disk is now, and tells people."""
+    name = host.host.name
+    Disks(memory.client).record_above(name, above)
+    text = f"{percent} % in use; its alert mark is {host.disk.alert_percent} %."
+    raise_alert(memory.client, settings, Alert(DISK_FULL if above else DISK_OK, name, text, now))
+
+
+def send_early_prune(task: Task, host: HostSettings) -> str:
+    """Sends a prune that tries the ladder's ages; returns its task id."""
+    limits = message_limits(host.prune.timeout_s)
+    kwargs = {"host": host.host.name, "trigger": "disk"}
+    sent = task.app.send_task(PRUNE_TASK, kwargs=kwargs, expires=host.prune.interval_s, **limits)
+    return str(sent.id)
+
+
+@app.task(bind=True, name=WATCH_TASK, job=WATCH_JOB, routine=True, **message_limits(WATCH_LIMIT_S))  # type: ignore[untyped-decorator]
+def watch_disk(self: Task, host: str | None = None, *, trigger: str = "manual") -> dict[str, Any]:
+    """Looks at the disk of `host`; the only one, if left out. Returns a WatchReport.
+
+    Raises the errors of worker.errors; none is retried, as the next look comes soon.
+    """
+    settings = get_settings()
+    if not settings.fleet:
+        return asdict(WatchReport(None, "skipped", NO_HOST, trigger=trigger))
+    configured = find_host(settings.fleet, host)
+    if not configured.disk.enabled:
+        return asdict(WatchReport(configured.host.name, "skipped", DISABLED, trigger=trigger))
+    with open_memory(settings, WATCH_JOB) as memory:
+        return asdict(act(self, configured, settings, memory, trigger))

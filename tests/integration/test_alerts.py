@@ -1,0 +1,80 @@
+"""Messages that matter, counted where they arrive: a real worker, a real HTTP receiver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.local_host import LocalHost
+from tests.support.waiting import wait_until
+from worker.errors import CommandFailed, HostUnreachable
+
+DEAD = 8
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[LocalHost]:
+    with LocalHost(tmp_path, dead=DEAD) as host:
+        yield host
+
+
+def messages(host: LocalHost) -> list[dict[str, str]]:
+    return [json.loads(post) for post in host.inbox.posts]
+
+
+def nothing_waits(host: LocalHost) -> bool:
+    client = host.redis.client()
+    return not client.exists("holystone:alerts") and not client.exists("unacked")
+
+
+def fail(host: LocalHost) -> None:
+    with pytest.raises(CommandFailed):
+        host.client.run("local")
+
+
+def test_the_third_failure_in_a_row_is_told_of_and_the_host_s_return(host: LocalHost) -> None:
+    host.docker.prunes("echo out of order >&2; exit 1\n")
+    for _ in range(2):
+        fail(host)
+    assert not host.redis.client().exists("holystone:alerts")
+    for _ in range(3):
+        fail(host)
+    wait_until(lambda: messages(host), 30, "a message", detail=host.worker.log)
+    (message,) = messages(host)
+    assert message["title"] == "Holystone: local failing"
+    assert message["message"].startswith(
+        "local: failed 3 times in a row. CommandFailed: `docker builder prune"
+    )
+
+    host.docker.prunes("printf 'Total:\\t0B\\n'\n")
+    for _ in range(2):
+        assert host.client.run("local")["outcome"] == "done"
+    wait_until(lambda: len(messages(host)) > 1, 30, "the other message", detail=host.worker.log)
+    wait_until(lambda: nothing_waits(host), 30, "all to be sent")
+    assert [message["title"] for message in messages(host)[1:]] == ["Holystone: local back"]
+
+
+def test_an_outage_of_the_fleet_is_one_message(host: LocalHost) -> None:
+    for _ in range(4):
+        sent = [host.client.send(name, options={"retries": 3}) for name in host.dead]
+        for run in sent:
+            with pytest.raises(HostUnreachable):
+                run.get()
+    wait_until(lambda: messages(host), 60, "a message", detail=host.worker.log)
+    wait_until(lambda: nothing_waits(host), 30, "all to be sent")
+    (message,) = messages(host)
+    assert message["title"] == f"Holystone: {DEAD} hosts failing"
+    assert len(message["message"].splitlines()) == DEAD
+
+
+def test_a_message_that_is_not_taken_fails_nothing(host: LocalHost) -> None:
+    host.inbox.status = 500
+    host.docker.prunes("exit 1\n")
+    for _ in range(3):
+        fail(host)
+    wait_until(lambda: messages(host), 30, "a message", detail=host.worker.log)
+    wait_until(lambda: "notification not delivered" in host.worker.log(), 30, "the log to say so")
+    assert host.worker.running()

@@ -1,0 +1,83 @@
+"""What holds runs back, with a real worker: `holystone pause`, and messages that come too late."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.holystone_command import holystone
+from tests.support.local_host import LocalHost
+from tests.support.waiting import wait_until
+
+MEMORY = "holystone:prune_build_cache:host:local"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[LocalHost]:
+    with LocalHost(tmp_path, dead=1) as host:
+        yield host
+
+
+def row(host: LocalHost, tmp: Path, name: str = "local") -> dict[str, Any]:
+    known = json.loads(holystone(host.env, "hosts", "--json", tmp=tmp).output())
+    found: dict[str, Any] = next(row for row in known["hosts"] if row["host"] == name)
+    return found
+
+
+def test_a_paused_host_is_skipped_until_it_is_resumed(host: LocalHost, tmp_path: Path) -> None:
+    said = holystone(host.env, "pause", "local", "--for", "2h", "--by", "ops", tmp=tmp_path).output()
+    assert re.fullmatch(r"local: paused by ops until 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", said)
+    for trigger in ("manual", "schedule"):
+        report = host.client.run("local", trigger=trigger)
+        assert (report["outcome"], f"local: {report['reason']}\n") == ("skipped", said)
+    assert host.client.run("local", task="tasks.watch_disk")["outcome"] == "skipped"
+    assert host.docker.calls() == []
+    assert host.redis.client().hget(MEMORY, "skips:paused") == "2"
+    assert row(host, tmp_path)["paused"] == said.removeprefix("local: ").strip()
+    assert row(host, tmp_path, host.dead[0])["paused"] is None
+    table = holystone(host.env, "hosts", tmp=tmp_path).output()
+    assert re.search(r"^local +paused", table, re.MULTILINE)
+    assert said in table
+
+    assert holystone(host.env, "resume", "local", tmp=tmp_path).output() == "local: resumed\n"
+    assert host.client.run("local")["outcome"] == "done"
+
+
+def test_the_fleet_s_pause_outlasts_a_host_s_resume(host: LocalHost, tmp_path: Path) -> None:
+    said = holystone(host.env, "pause", "--by", "ops", tmp=tmp_path).output()
+    assert said == "all hosts: paused by ops until resumed\n"
+    said = holystone(host.env, "resume", "local", tmp=tmp_path).output()
+    assert said.startswith("local: still paused by ops until resumed; `holystone resume` without HOST")
+    assert host.client.run("local")["reason"] == "paused by ops until resumed"
+    assert holystone(host.env, "resume", tmp=tmp_path).output() == "all hosts: resumed\n"
+    assert host.client.run("local")["outcome"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["pause", "elsewhere"], "'elsewhere' is not a configured host; known: local"),
+        (["resume", "*"], "'*' is not a configured host; known: local"),
+        (["pause", "--for", "soon"], "--for: 'soon' is not an age"),
+    ],
+)
+def test_what_makes_no_sense_pauses_nothing(
+    host: LocalHost, tmp_path: Path, args: list[str], told: str
+) -> None:
+    ended = holystone(host.env, *args, tmp=tmp_path, status=2)
+    assert ended.log().startswith(told)
+    assert len(ended.log().splitlines()) == 1
+    assert not host.redis.client().exists("holystone:paused")
+
+
+def test_a_message_that_no_worker_took_up_in_time_is_counted(host: LocalHost) -> None:
+    sent = host.client.send("local", options={"expires": "2026-01-01T00:00:00+00:00"})
+    wait_until(lambda: sent.state == "REVOKED", 20, "the message to expire", detail=host.worker.log)
+    counted = host.redis.client()
+    wait_until(lambda: counted.hget(MEMORY, "expired") == "1", 10, "it to be counted")
+    assert host.docker.calls() == []

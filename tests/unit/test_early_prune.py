@@ -1,0 +1,155 @@
+"""What holds a prune back or hastens it: a pause, and a disk that fills."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tasks.prune_build_cache as job
+from tasks.prune_policy import DISABLED, NOT_EARLY, check_arguments, decide_age, reason_not_to_run
+from tests.unit.captured import BUILDX_013
+from tests.unit.fakes import FakeMemory, RecordingShell
+from worker.docker import FileSystem
+from worker.fleet import HostSettings
+from worker.hosts import parse_host
+from worker.pause import ALL, KEY
+from worker.policies import DiskPolicy, PrunePolicy
+from worker.runs import Run
+from worker.settings import Settings
+
+PRUNE = PrunePolicy(True, 21_600, "24h", False, 120, 0)
+DISK = DiskPolicy(True, 300, 85, 90, ("24h", "6h", "1h"))
+RUN = Run("build-01", "id", 0, "delivery", started_ts=1000.0, due_ts=900.0)
+
+
+def _settings(prune: PrunePolicy = PRUNE, disk: DiskPolicy = DISK) -> Settings:
+    return Settings(fleet={"build-01": HostSettings(parse_host("ssh://build-01"), prune, disk)})
+
+
+def _df(percent: int) -> str:
+    head = "Filesystem 1024-blocks Used Available Capacity Mounted on"
+    return f"{head}\n/dev/vda 100 {percent} {100 - percent} {percent}% /\n"
+
+
+def _perform(
+    monkeypatch: pytest.MonkeyPatch, shell: RecordingShell, memory: FakeMemory, trigger: str = "disk"
+) -> dict[str, Any]:
+    monkeypatch.setattr(job, "connect", shell.connector())
+    request = SimpleNamespace(timelimit=(90, 60))
+    task: Any = SimpleNamespace(request=request, soft_time_limit=900)
+    settings, used = _settings(), memory
+    arguments = check_arguments(settings, "build-01", None, None, False, trigger)
+    return job.perform(task, RUN, arguments, settings, used)  # type: ignore[arg-type]
+
+
+def _untils(shell: RecordingShell) -> list[str]:
+    return [argv[5] for argv in shell.sent if argv[:3] == ("docker", "builder", "prune")]
+
+
+# Early prunes
+
+
+def test_ages_get_shorter_until_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = RecordingShell(BUILDX_013, prunes=["Total:\t0B\n", "Total:\t5MB\n", "Total:\t0B\n"])
+    shell.answers_in_turn("df", [_df(95), _df(95), _df(89)])
+    memory = FakeMemory()
+    report = _perform(monkeypatch, shell, memory)
+    assert _untils(shell) == ["until=24h", "until=6h", "until=6h"]
+    assert (report["outcome"], report["trigger"], report["until"]) == ("done", "disk", "6h")
+    assert report["steps"] == [
+        {"until": "24h", "reclaimed_bytes": 0, "used_percent": 95.0},
+        {"until": "6h", "reclaimed_bytes": 5_000_000, "used_percent": 89.0},
+    ]
+    assert (report["reclaimed_bytes"], report["disk"]["freed_bytes"]) == (5_000_000, 6 * 1024)
+    assert memory.disks["holystone:disk:build-01"]["free_bytes"] == 11 * 1024
+
+
+def test_the_ladder_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = RecordingShell(BUILDX_013, prunes=["Total:\t0B\n"], df=_df(95))
+    report = _perform(monkeypatch, shell, FakeMemory())
+    assert _untils(shell) == ["until=24h", "until=6h", "until=1h"]
+    assert (report["until"], len(report["steps"])) == ("1h", 3)
+
+
+@pytest.mark.parametrize("df", [_df(89), 1, "garbage"])
+def test_nothing_is_pruned_early_once_there_is_room_or_the_disk_can_not_be_read(
+    monkeypatch: pytest.MonkeyPatch, df: Any
+) -> None:
+    shell, memory = RecordingShell(BUILDX_013, df=df), FakeMemory()
+    report = _perform(monkeypatch, shell, memory)
+    assert _untils(shell) == []
+    assert (report["outcome"], report["reason"]) == (
+        "skipped",
+        "there is room on the disk again, or it can't be read",
+    )
+    assert not [call for call in memory.calls if call[0] == "record_success"]
+
+
+def test_an_early_prune_waits_for_one_that_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory()
+    memory.left_by = "another"
+    shell = RecordingShell(BUILDX_013, df=_df(95))
+    assert _perform(monkeypatch, shell, memory)["reason"] == job.MAY_STILL_RUN
+    assert _untils(shell) == []
+
+
+@pytest.mark.parametrize(
+    ("prune", "disk", "reason"),
+    [
+        (PRUNE, DISK, None),
+        (PrunePolicy(False, 21_600, "24h", False, 120, 0), DISK, DISABLED),
+        (PRUNE, DiskPolicy(True, 300, 85, None, ("1h",)), NOT_EARLY),
+        (PRUNE, DiskPolicy(True, 300, 85, 90, ()), NOT_EARLY),
+    ],
+)
+def test_the_settings_may_have_changed_since_an_early_prune_was_sent(
+    prune: PrunePolicy, disk: DiskPolicy, reason: str | None
+) -> None:
+    arguments = check_arguments(_settings(prune, disk), "build-01", None, None, False, "disk")
+    assert reason_not_to_run(arguments) == reason
+
+
+def test_any_other_prune_has_one_age_however_full_the_disk() -> None:
+    arguments = check_arguments(_settings(), "build-01", "7d", None, False, "schedule")
+    full = FileSystem("/", 100, 0)
+    assert [decide_age(arguments, done, disk) for done, disk in ((0, None), (0, full), (1, full))] == [
+        "168h",
+        "168h",
+        None,
+    ]
+
+
+# Pauses
+
+
+@pytest.mark.parametrize("host", ["build-01", ALL])
+@pytest.mark.parametrize("trigger", ["manual", "schedule", "disk"])
+def test_a_paused_host_is_left_alone_and_the_report_says_by_whom(
+    monkeypatch: pytest.MonkeyPatch, host: str, trigger: str
+) -> None:
+    shell, memory = RecordingShell(BUILDX_013), FakeMemory()
+    memory.pauses[host] = json.dumps({"by": "ops@bastion", "until_ts": 1000.5})
+    report = _perform(monkeypatch, shell, memory, trigger)
+    assert (report["outcome"], report["reason"]) == (
+        "skipped",
+        "paused by ops@bastion until 1970-01-01T00:16:40Z",
+    )
+    assert shell.sent == []
+    assert ("count_skip", "build-01", "paused") in memory.calls
+    assert not [call for call in memory.calls if call[0] in ("record_start", "record_success")]
+
+
+def test_a_pause_that_has_ended_or_is_another_hosts_holds_nothing_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = FakeMemory()
+    memory.pauses["build-01"] = json.dumps({"by": "ops@bastion", "until_ts": 1000.0})
+    memory.pauses["build-02"] = json.dumps({"by": "ops@bastion", "until_ts": None})
+    assert _perform(monkeypatch, RecordingShell(BUILDX_013), memory, "manual")["outcome"] == "done"
+
+
+def test_pauses_stand_where_metrics_look_for_them() -> None:
+    assert KEY == "holystone:paused"
