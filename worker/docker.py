@@ -11,9 +11,12 @@ from worker.sizes import parse_size
 
 T = TypeVar("T")
 
-_VERSION = re.compile(r"version v?([0-9][0-9A-Za-z.~-]{0,63})", re.ASCII)
+_VERSION = re.compile(r"v?([0-9][0-9A-Za-z.~-]{0,63})", re.ASCII)
+_BUILDER = re.compile(r"Name:[ \t]+(\S{1,128})[ \t]*\r?\nDriver:[ \t]+(\S{1,128})[ \t]*\r?$", re.MULTILINE)
+_CLASSIC_USAGE = re.compile(r"^Usage:[ \t]+docker builder\b", re.MULTILINE)
 _TOTAL = re.compile(r"^(?:Total reclaimed space|Total):(.*)$", re.MULTILINE)
 _DF = re.compile(r"\s(\d{1,19})\s+(-?\d{1,19})\s+(-?\d{1,19})\s+\d{1,3}%\s", re.ASCII)
+_RECLAIMED = re.compile(r"\d{1,16}", re.ASCII)  # below 10 PB, so that totals stay in 64 bits
 _ENGINE_ID = re.compile(r"[A-Za-z0-9:_-]{8,128}", re.ASCII)
 
 
@@ -38,6 +41,14 @@ class Pruned:
 
 
 @dataclass(frozen=True)
+class PruneEvent:
+    """The end of a prune of the build cache, told by the engine; `ts` is a Unix time of its clock."""
+
+    ts: float
+    reclaimed_bytes: int
+
+
+@dataclass(frozen=True)
 class CacheRecord:
     """One BuildKit cache record; `used` is its last use, or its creation where it was never used again."""
 
@@ -58,17 +69,33 @@ class FileSystem:
     size_bytes: int
     free_bytes: int
 
+    @property
+    def used_percent(self) -> float | None:
+        """How much docker can't write to any more, reserved blocks included; None for a size of 0."""
+        return round(100 * (1 - self.free_bytes / self.size_bytes), 1) if self.size_bytes > 0 else None
 
-def parse_engine(cli_version: str, info: str, endpoint: str) -> Engine:
-    """The engine behind a host's `docker`, from the output of the three commands in worker/look.py.
 
-    Raises UnsupportedEngine unless all three say: Docker's own CLI, a Docker engine, a socket on that host;
-    CommandFailed where the engine does not answer its CLI.
+def parse_cli_version(stdout: str) -> str | None:
+    """The version in the output of `docker --version`, or None where Docker's CLI gives none.
+
+    Raises UnsupportedEngine where it is not Docker's CLI.
     """
-    if not cli_version.startswith("Docker version "):
-        raise UnsupportedEngine(
-            f"`docker` is not Docker's CLI but says {_start(cli_version)}; install docker-cli"
-        )
+    if not stdout.startswith("Docker version "):
+        raise UnsupportedEngine(f"`docker` is not Docker's CLI but says {_start(stdout)}; install docker-cli")
+    return _version(stdout.removeprefix("Docker version "))
+
+
+def client_in_info(info: str) -> str | None:
+    """The version of the CLI that printed `docker info`; None before CLI 23, and where it isn't Docker's."""
+    return _version(str(_client(_json(info, dict) or {}).get("Version") or ""))
+
+
+def parse_engine(client: str | None, info: str, endpoint: str, builder: str) -> Engine:
+    """The engine behind a host's `docker`, from its version and the output of the commands in worker/look.py.
+
+    Raises UnsupportedEngine unless they say: a Docker engine, a socket on that host, a builder that is the
+    engine's own; CommandFailed where the engine does not answer its CLI.
+    """
     if not is_socket(endpoint):
         raise UnsupportedEngine(
             f"docker's endpoint is {_start(_json(endpoint, str) or endpoint)}, not a socket on that host; "
@@ -82,12 +109,11 @@ def parse_engine(cli_version: str, info: str, endpoint: str) -> Engine:
         raise UnsupportedEngine(f"the engine is Podman (its data is in {root}), whose prune removes images")
     if not (_ENGINE_ID.fullmatch(engine_id) and server and root.startswith("/") and root.isprintable()):
         raise UnsupportedEngine(f"`docker info` does not describe a Docker engine: {_start(info)}")
-    client = _VERSION.search(cli_version)
     return Engine(
         id=engine_id,
         server=_plain(server),
-        client=_plain(client[1]) if client else None,
-        builder=_builder(facts, client[1] if client else ""),
+        client=client,
+        builder=_builder(_client(facts), builder),
         root=root,
         now=parse_time(str(facts.get("SystemTime") or "")),
     )
@@ -98,20 +124,43 @@ def is_socket(endpoint: str) -> bool:
     return (_json(endpoint, str) or "").startswith("unix://")
 
 
-def _builder(facts: dict[str, Any], client: str) -> str:
-    # From CLI 23 on `docker builder` is buildx where that is installed; before, never.
-    major = client.split(".")[0]
-    info = facts.get("ClientInfo")
-    plugins = info.get("Plugins") if isinstance(info, dict) else None
+def _builder(client: dict[str, Any], inspected: str) -> str:
+    """Who answers `docker builder`, from what `docker builder inspect` said.
+
+    Raises UnsupportedEngine unless it is the classic CLI, or buildx with the context's own builder: any other
+    has another cache.
+    """
+    found = _BUILDER.match(inspected)
+    if found is None:
+        if _CLASSIC_USAGE.search(inspected):  # it has no `inspect`
+            return "classic"
+        raise UnsupportedEngine(
+            f"`docker builder inspect` does not say whose cache a prune would take: {_start(inspected)}; "
+            "run it there as that user"
+        )
+    (name, driver), context = found.groups(), client.get("Context")
+    if (name, driver) == (context, "docker"):
+        return f"buildx {_plain(_buildx_version(client))}"
+    remedy = "unset BUILDX_BUILDER there, `docker buildx use default` or `docker buildx uninstall`"
+    if name == context:  # what was made under a name that a context got later goes before it
+        remedy = f"`docker buildx rm {name}` there, or `docker context use` another"
+    raise UnsupportedEngine(
+        f"`docker builder prune` would take the cache of builder {name!r} (driver {driver}), "
+        f"not the engine's own; {remedy}"
+    )
+
+
+def _buildx_version(client: dict[str, Any]) -> str:
+    plugins = client.get("Plugins")
     for plugin in plugins if isinstance(plugins, list) else []:
-        if (
-            isinstance(plugin, dict)
-            and plugin.get("Name") == "buildx"
-            and major.isdigit()
-            and int(major) >= 23
-        ):
-            return f"buildx {_plain(str(plugin.get('Version') or 'unknown'))}"
-    return "classic"
+        if isinstance(plugin, dict) and plugin.get("Name") == "buildx":
+            return str(plugin.get("Version") or "unknown")
+    return "unknown"
+
+
+def _client(facts: dict[str, Any]) -> dict[str, Any]:
+    client = facts.get("ClientInfo")
+    return client if isinstance(client, dict) else {}
 
 
 def parse_prune(stdout: str) -> Pruned:
@@ -155,6 +204,25 @@ def _record(record: dict[str, Any]) -> CacheRecord:
     )
 
 
+def parse_prune_events(stdout: str) -> list[PruneEvent]:
+    """The prunes in `docker events --filter type=builder --format '{{json .}}'`; other lines are left out."""
+    return [event for line in stdout.splitlines() if (event := _prune_event(_json(line, dict) or {}))]
+
+
+def _prune_event(event: dict[str, Any]) -> PruneEvent | None:
+    actor = event.get("Actor")
+    attributes = actor.get("Attributes") if isinstance(actor, dict) else None
+    reclaimed = attributes.get("reclaimed") if isinstance(attributes, dict) else None
+    nanoseconds = event.get("timeNano")
+    if (event.get("Type"), event.get("Action")) != ("builder", "prune"):
+        return None
+    if not isinstance(reclaimed, str) or not _RECLAIMED.fullmatch(reclaimed):
+        return None
+    if type(nanoseconds) is not int or not 0 < nanoseconds < 2**63:
+        return None
+    return PruneEvent(nanoseconds / 1e9, int(reclaimed))
+
+
 def parse_time(text: str) -> datetime | None:
     """A time as docker prints it (`2026-11-21T03:59:13.87Z`, `2026-11-21 04:08:29.16 +0000 UTC`), or None."""
     match = re.match(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,9})? ?(Z|[+-]\d\d:?\d\d)", text, re.ASCII)
@@ -183,6 +251,11 @@ def _json(text: str, kind: type[T]) -> T | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, kind) else None
+
+
+def _version(text: str) -> str | None:
+    match = _VERSION.match(text)
+    return _plain(match[1]) if match else None
 
 
 def _plain(version: str) -> str:

@@ -2,7 +2,15 @@
 
 import asyncio
 
-from worker.docker import Engine, FileSystem, is_socket, parse_df, parse_engine
+from worker.docker import (
+    Engine,
+    FileSystem,
+    client_in_info,
+    is_socket,
+    parse_cli_version,
+    parse_df,
+    parse_engine,
+)
 from worker.shell import Completed, Shell
 
 LOOK_LIMIT_S = 60
@@ -13,9 +21,11 @@ def bounded(argv: tuple[str, ...], limit_s: int = LOOK_LIMIT_S) -> tuple[str, ..
     return ("timeout", "-s", "KILL", str(limit_s), *argv)
 
 
-CLI_VERSION = bounded(("docker", "--version"))
 INFO = bounded(("docker", "info", "--format", "{{json .}}"))
 CONTEXT = bounded(("docker", "context", "inspect", "--format", "{{json .Endpoints.docker.Host}}"))
+# Comes to its builder just as `docker builder prune` does: BUILDX_BUILDER, config.json's alias, `buildx use`.
+BUILDER = bounded(("docker", "builder", "inspect"))
+CLI_VERSION = bounded(("docker", "--version"))
 
 
 def disk_argv(path: str) -> tuple[str, ...]:
@@ -23,18 +33,20 @@ def disk_argv(path: str) -> tuple[str, ...]:
 
 
 async def look(shell: Shell) -> Engine:
-    """The engine that `docker` on the host speaks to.
+    """The engine that `docker` on the host speaks to, and whose cache its `builder prune` takes.
 
     Raises CommandFailed where docker is missing, stopped or forbidden; UnsupportedEngine where it isn't
-    Docker's or its endpoint isn't a socket on that host.
+    Docker's, its endpoint isn't a socket on that host, or its builder isn't the engine's own.
     """
-    version, info, context = await asyncio.gather(*(shell.run(argv) for argv in (CLI_VERSION, INFO, CONTEXT)))
-    version.check()
-    if version.stdout.startswith("Docker version "):
-        context.check()
-        if is_socket(context.stdout):  # any other endpoint is refused, whether its engine answers or not
-            info.check()
-    return parse_engine(version.stdout, info.stdout, context.stdout)
+    info, context, builder = await asyncio.gather(*(shell.run(argv) for argv in (INFO, CONTEXT, BUILDER)))
+    client = client_in_info(info.stdout)
+    if client is None:
+        client = parse_cli_version((await shell.run(CLI_VERSION)).check().stdout)
+    context.check()
+    if is_socket(context.stdout):  # any other endpoint is refused, whether its engine answers or not
+        info.check()
+    inspected = builder.stdout if builder.exit_status == 0 else builder.stderr
+    return parse_engine(client, info.stdout, context.stdout, inspected)
 
 
 async def disk(shell: Shell, path: str) -> FileSystem | None:

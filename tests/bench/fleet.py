@@ -14,9 +14,11 @@ _DOCKER = r"""
 case "$1 $2" in
 "--version ") echo 'Docker version 26.1.5, build a72d7cd' ;;
 "context inspect") echo '"unix:///var/run/docker.sock"' ;;
+"builder inspect") printf 'Name: default\nDriver: docker\n' ;;
 "info --format")
   set -- $SSH_CONNECTION
-  echo '{"ID":"engine-'"$2"'","ServerVersion":"26.1.5","DockerRootDir":"/","ClientInfo":{"Version":"26.1.5"}}'
+  echo '{"ID":"engine-'"$2"'","ServerVersion":"26.1.5","DockerRootDir":"/",'
+  echo '"ClientInfo":{"Version":"26.1.5","Context":"default"}}'
   ;;
 "builder prune")
   if [ -e "{visits}/$PPID" ]; then printf 'Total:\t0B\n'; exit; fi

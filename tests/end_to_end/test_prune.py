@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.docker_host import DockerHost
 from tests.support.served_host import ServedHost, build_image, clear, furnish, inventory, remove_image
 from tests.support.soft_limit import strike
 from tests.support.waiting import wait_until
-from worker.errors import CommandFailed, CommandTimedOut
+from worker.errors import CommandFailed, CommandTimedOut, UnsupportedEngine
 
 TIMEOUT_S = 120  # the default
 ROUNDING = 0.001  # sizes are printed with four digits
@@ -174,6 +175,95 @@ def test_a_prune_at_the_soft_limit_is_not_killed(served: ServedHost, host: Docke
     assert left == 0 if host.suite == "bookworm" else left < before
 
 
+# Other builders
+
+# Goes before the real one on the PATH of sshd's sessions.
+_NOTES_CALLS = """#!/bin/sh
+echo "$*" >>/run/calls
+exec /usr/bin/docker "$@"
+"""
+_CREATE = (
+    "docker buildx create --name other --driver docker-container"  # it is never booted: that needs an image
+)
+_OTHER_BUILDER = {
+    "variable": [_CREATE],
+    "alias": [_CREATE, "docker buildx install", "docker buildx use other"],
+    "context": [
+        _CREATE,
+        "docker context create other --docker host=unix:///var/run/docker.sock",
+        "docker context use other",
+    ],
+}
+_AND_BACK = """
+docker context use default
+docker context rm other
+docker buildx use default
+docker buildx uninstall
+docker buildx rm other
+rm -f /run/calls /usr/local/bin/docker
+"""
+
+
+@contextmanager
+def noting_calls(host: DockerHost, way: str) -> Iterator[None]:
+    """root's `docker builder` is another builder, in one of the ways there are, and its calls are noted."""
+    bashrc = host.root / "root/.bashrc"
+    text = bashrc.read_text()
+    for command in _OTHER_BUILDER[way] if host.suite != "bookworm" else []:
+        host.run(*command.split())
+    if way == "variable":
+        bashrc.write_text(f"export BUILDX_BUILDER=other\n{text}")
+    wrapper = host.root / "usr/local/bin/docker"
+    wrapper.write_text(_NOTES_CALLS)
+    wrapper.chmod(0o755)
+    try:
+        yield
+    finally:
+        bashrc.write_text(text)
+        host.run("sh", "-c", f"exec 2>/dev/null; {_AND_BACK}")
+
+
+def calls(host: DockerHost) -> list[str]:
+    return (host.root / "run/calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize("docker_host", ["trixie", "forky"], indirect=True)
+@pytest.mark.parametrize("way", _OTHER_BUILDER)
+def test_a_builder_that_is_not_the_engines_own_is_refused(
+    served: ServedHost, host: DockerHost, way: str
+) -> None:
+    host.fill_cache(megabytes=1)
+    wait_until_unused_for(host, 1)
+    records = records_of(host)
+    with noting_calls(host, way):
+        for dry_run in (False, True):
+            with pytest.raises(UnsupportedEngine, match=r"builder 'other' \(driver docker-container\)"):
+                served.run(until="1s", dry_run=dry_run)
+        assert sorted(calls(host)) == sorted(
+            2
+            * [
+                "builder inspect",
+                "context inspect --format {{json .Endpoints.docker.Host}}",
+                "info --format {{json .}}",
+            ]
+        )
+        # It is what a prune would have reached.
+        variable = ["env", "BUILDX_BUILDER=other"] if way == "variable" else []
+        with pytest.raises(RuntimeError, match="buildx_buildkit_other0"):
+            host.run(*variable, "docker", "builder", "prune", "--force", "--filter", "until=1s")
+    assert records_of(host) == records
+    assert served.run(until="1s")["caches_deleted"] == len(records)
+
+
+@pytest.mark.parametrize("docker_host", ["bookworm"], indirect=True)
+def test_the_classic_builder_minds_no_builder_of_buildx(served: ServedHost, host: DockerHost) -> None:
+    host.fill_cache(megabytes=1)
+    wait_until_unused_for(host, 1)
+    with noting_calls(host, "variable"):
+        assert served.run(until="1s")["reclaimed_bytes"] > 1_000_000
+        assert "--version" in calls(host)  # its `docker info` does not name the CLI
+
+
 def test_a_stopped_engine_is_a_failed_command_and_the_next_run_serves_it(
     served: ServedHost, host: DockerHost
 ) -> None:
@@ -189,14 +279,16 @@ def test_a_stopped_engine_is_a_failed_command_and_the_next_run_serves_it(
 
 
 def test_a_paused_engine_is_timed_out_and_what_asked_it_is_gone(served: ServedHost, host: DockerHost) -> None:
+    # The classic builder asks no engine before it says that it knows no `inspect`.
+    waiting = ["docker info"] if host.suite == "bookworm" else ["docker info", "docker-buildx buildx inspect"]
     host.pause_engine()
     try:
         sent = served.send("by-ci", options={"soft_time_limit": 4})
-        wait_until(lambda: host.processes("docker info"), 20, "docker info to be waiting")
+        wait_until(lambda: all(map(host.processes, waiting)), 20, "docker to be waiting")
         with pytest.raises(CommandTimedOut) as failure:
             sent.get()
         assert failure.value.args == ("by-ci", 4, 0, None, False)
-        wait_until(lambda: not host.processes("docker info"), 5, "docker info to be gone")
+        wait_until(lambda: not any(map(host.processes, waiting)), 5, "docker to be gone")
     finally:
         host.resume_engine()
     assert served.run("by-ci")["outcome"] == "done"

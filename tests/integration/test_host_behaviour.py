@@ -16,9 +16,9 @@ from worker.errors import CommandFailed, CommandTimedOut, UnsupportedEngine
 SOFT_LIMIT_S = 4
 PRUNE = "docker builder prune --force --filter until=24h"
 LOOK = {
-    "--version",
     "info --format {{json .}}",
     "context inspect --format {{json .Endpoints.docker.Host}}",
+    "builder inspect",
 }
 ONE_PASS = r"""
 if [ -e "$folder/pruned" ]; then printf 'Total:\t0B\n'; exit; fi
@@ -112,8 +112,8 @@ def test_a_cache_that_never_ends_is_pruned_five_times(fleet: Fleet) -> None:
 # What is refused
 
 
-def assert_only_looked_at(fleet: Fleet) -> None:
-    assert set(fleet.docker.calls()) <= LOOK
+def assert_only_looked_at(fleet: Fleet, *more: str) -> None:
+    assert set(fleet.docker.calls()) == LOOK | set(more)
 
 
 @both_ways
@@ -126,8 +126,34 @@ def test_a_missing_docker_is_a_failed_command(fleet: Fleet, host: str) -> None:
 
 def test_podman_s_docker_is_refused_and_sent_nothing_else(fleet: Fleet) -> None:
     fleet.docker.answers("version", "podman version 4.3.1\n")
+    fleet.docker.answers("info", '{"host": {"os": "linux"}, "version": {"Version": "4.3.1"}}\n')
     with pytest.raises(UnsupportedEngine, match=r"not Docker's CLI but says 'podman version 4\.3\.1'"):
         fleet.run()
+    assert_only_looked_at(fleet, "--version")
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("builder", "match"),
+    [
+        (
+            "Name:   other\nDriver: remote\n",
+            r"builder 'other' \(driver remote\), not the engine's own; unset",
+        ),
+        ("Name:   second\nDriver: docker\n", r"builder 'second' \(driver docker\), not the engine's own"),
+        ("Name:   default\nDriver: \nError:  no", r"does not say whose cache a prune would take: 'Name: "),
+        ("\0" * 5000, "does not say whose cache a prune would take"),
+        ("x" * 20_000_000, "does not say whose cache a prune would take"),
+    ],
+    ids=["other", "other context", "unreachable", "zeros", "long"],
+)
+def test_a_builder_that_is_not_the_engine_s_own_is_refused(
+    fleet: Fleet, host: str, builder: str, match: str
+) -> None:
+    fleet.docker.answers("builder", builder)
+    with pytest.raises(UnsupportedEngine, match=match) as failure:
+        fleet.run(host)
+    assert len(str(failure.value)) < 1000
     assert_only_looked_at(fleet)
 
 
@@ -145,7 +171,7 @@ def test_an_engine_that_can_not_be_understood_is_refused(fleet: Fleet, info: str
     with pytest.raises(UnsupportedEngine, match="does not describe a Docker engine") as failure:
         fleet.run()
     assert len(str(failure.value)) < 1000
-    assert_only_looked_at(fleet)
+    assert_only_looked_at(fleet, "--version")
 
 
 def test_a_stopped_engine_is_a_failed_command(fleet: Fleet) -> None:
@@ -215,13 +241,13 @@ def test_a_prune_at_the_soft_limit_goes_on_and_what_was_reclaimed_counts(fleet: 
 
 def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(fleet: Fleet) -> None:
     leave_a_prune(fleet, "one")
-    fleet.docker.go()
     pruned = fleet.docker.prunes_started
     # `two` is the same engine, and was never pruned by that name.
     assert fleet.run("two", trigger="schedule")["reason"] == "an earlier prune may still run on this engine"
     assert fleet.docker.prunes_started == pruned
     key = f"holystone:prune_build_cache:may_still_run:{fleet.engine_id}"
-    assert INTERVAL_S - 60 < fleet.redis.client().ttl(key) <= INTERVAL_S
+    assert 2 * INTERVAL_S - 60 < fleet.redis.client().ttl(key) <= 2 * INTERVAL_S
+    fleet.docker.go()
     assert fleet.run("one")["outcome"] == "done"  # by hand it goes through, and ends the doubt
     fleet.redis.client().hdel("holystone:prune_build_cache:host:two", "last_run_ts")
     assert fleet.run("two", trigger="schedule")["outcome"] == "done"

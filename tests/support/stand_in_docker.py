@@ -13,7 +13,9 @@ case "$1 $2" in
 "--version ") cat "$folder/version" ;;
 "info --format") cat "$folder/info" ;;
 "context inspect") cat "$folder/context" ;;
+"builder inspect") cat "$folder/builder" ;;
 "builder prune") . "$folder/prune" ;;
+"builder du") cat "$folder/du" ;;
 *) echo "stand-in: unknown command $*" >&2; exit 64 ;;
 esac
 """
@@ -34,6 +36,8 @@ class StandInDocker:
         folder.mkdir(parents=True, exist_ok=True)
         self.answers("version", "Docker version 26.1.5, build a72d7cd\n")
         self.answers("context", '"unix:///var/run/docker.sock"\n')
+        self.answers("builder", "Name:   default\nDriver: docker\n")
+        self.answers("du", "Total:\t0B\n")
         self.engine(ID=engine_id)
         self.prunes(_PRUNE)
         path = folder / "docker"
@@ -51,12 +55,12 @@ class StandInDocker:
             "ID": "stand-in-engine",
             "ServerVersion": "26.1.5",
             "DockerRootDir": "/",
-            "ClientInfo": {"Plugins": plugins},
+            "ClientInfo": {"Version": "26.1.5", "Context": "default", "Plugins": plugins},
         }
         self.answers("info", json.dumps(info | facts))
 
     def answers(self, file: str, text: str) -> None:
-        """What `version`, `info` or `context` prints."""
+        """What `version`, `info`, `context` or `builder` prints."""
         (self.folder / file).write_text(text)
 
     def prunes(self, script: str) -> None:
