@@ -9,22 +9,15 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
-import asyncssh
-
-from worker.errors import CommandFailed, HostUnreachable
+from worker.errors import CommandFailed
 from worker.hosts import Host
 from worker.settings import Settings
-from worker.ssh import open_connection
 
 MAX_OUTPUT = 8 * 1024 * 1024  # what a run keeps of each stream; the rest is read and dropped
 TAIL = 64 * 1024  # of a longer stream the end is kept too: totals stand there
-_CHUNK = 64 * 1024
-# Whatever ssh_config says: on a terminal a prune would be killed when we leave.
-_PLAIN: dict[str, Any] = {"request_pty": False, "x11_forwarding": False}
 _POLL_S = 0.01
-_CLOSE_S = 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Shell(Protocol):
         """Runs `argv` without a terminal or input.
 
         Cancelled meanwhile, it kills the command, or with `let_finish` leaves it to itself on the host.
-        Raises HostUnreachable if the connection is lost.
+        Raises HostUnreachable if the connection is lost, GateDenied if the host's gate did not let it in.
         """
 
 
@@ -70,46 +63,11 @@ async def connect(host: Host, settings: Settings) -> AsyncIterator[Shell]:
     if host.is_local:
         yield LocalShell()
         return
-    connection = await open_connection(host, settings)
-    try:
-        yield SshShell(connection, host)
-    finally:
-        connection.close()
-        with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
-            await asyncio.wait_for(connection.wait_closed(), _CLOSE_S)
+    # Not at the top: asyncssh is 9 MB, which beat and Flower would load with the tasks and never use.
+    from worker.ssh_shell import connect_by_ssh
 
-
-class SshShell:
-    """Commands over one ssh connection, each in a session of its own."""
-
-    def __init__(self, connection: asyncssh.SSHClientConnection, host: Host) -> None:
-        self._connection, self._host = connection, host
-
-    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
-        try:
-            process: asyncssh.SSHClientProcess[bytes] = await self._connection.create_process(
-                shlex.join(argv), stdin=asyncssh.DEVNULL, encoding=None, **_PLAIN
-            )
-            try:
-                out, err = await asyncio.gather(_read(process.stdout), _read(process.stderr))
-                await process.wait_closed()
-            except asyncio.CancelledError:
-                if not let_finish:
-                    process.kill()  # sshd obeys neither for root nor for a forced command: hence look.bounded
-                raise
-        except (asyncssh.Error, OSError) as error:
-            raise HostUnreachable(
-                f"{self._host.name}: connection lost during `{argv[0]}`: {error}"
-            ) from error
-        if process.exit_status is None and process.exit_signal is None:
-            raise HostUnreachable(f"{self._host.name}: connection lost during `{argv[0]}`")
-        return Completed(
-            argv=tuple(argv),
-            exit_status=None if process.exit_signal else process.exit_status,
-            stdout=out.text,
-            stderr=err.text,
-            cut=out.cut or err.cut,
-        )
+    async with connect_by_ssh(host, settings) as shell:
+        yield shell
 
 
 class LocalShell:
@@ -159,16 +117,3 @@ def _read_file(file: IO[bytes]) -> Kept:
         return Kept((head + file.read()).decode("utf-8", "replace"), False)
     file.seek(-TAIL, os.SEEK_END)
     return Kept((head + file.read()).decode("utf-8", "replace"), True)
-
-
-async def _read(stream: Any) -> Kept:
-    """All of a stream up to MAX_OUTPUT, then about its last TAIL bytes."""
-    head, tail, cut = bytearray(), bytearray(), False
-    while chunk := await stream.read(_CHUNK):
-        room = MAX_OUTPUT - len(head)
-        head += chunk[:room]
-        tail += chunk[room:]
-        if len(tail) > 2 * TAIL:
-            cut = True
-            del tail[:-TAIL]
-    return Kept((head + tail).decode("utf-8", "replace"), cut)

@@ -26,6 +26,7 @@ from worker.errors import AuthenticationFailed, HolystoneError, HostKeyRejected,
 from worker.hosts import parse_host
 from worker.look import disk, look
 from worker.shell import connect
+from worker.ssh import open_connection
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +153,36 @@ def test_no_common_algorithm_is_not_taken_for_a_changed_key(ssh_server: SshServe
         run_on(ssh_server.url, settings, "true")
 
 
+@pytest.mark.parametrize(
+    ("config", "cipher"),
+    [
+        ("", "aes128-gcm@openssh.com"),
+        ("Ciphers aes256-ctr\n", "aes256-ctr"),
+        ("Ciphers ^chacha20-poly1305@openssh.com\n", "chacha20-poly1305@openssh.com"),
+    ],
+)
+def test_the_fastest_cipher_is_used_unless_ssh_config_names_one(
+    ssh_server: SshServer, tmp_path: Path, config: str, cipher: str
+) -> None:
+    async def agreed() -> object:
+        connection = await open_connection(parse_host(ssh_server.url), settings)
+        async with connection:
+            cipher_in_use: object = connection.get_extra_info("send_cipher")
+        return cipher_in_use
+
+    settings = ssh_settings(ssh_server, tmp_path, config)
+    assert asyncio.run(agreed()) == cipher
+
+
+def test_a_host_without_the_fastest_ciphers_is_reached(own_ssh_server: SshServer, tmp_path: Path) -> None:
+    own_ssh_server.stop()
+    with (own_ssh_server.tmp / "sshd_config").open("a") as config:
+        config.write("Ciphers aes128-ctr\n")
+    own_ssh_server.start()
+    settings = ssh_settings(own_ssh_server, tmp_path)
+    assert run_on(own_ssh_server.url, settings, "echo", "here").stdout == "here\n"
+
+
 def test_keys_of_the_agent_are_used(
     ssh_server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +266,7 @@ case "$SSH_ORIGINAL_COMMAND" in
 "timeout -s KILL 60 docker --version" | \\
 "timeout -s KILL 60 docker info --format '{{json .}}'" | \\
 "timeout -s KILL 60 docker context inspect --format '{{json .Endpoints.docker.Host}}'" | \\
+"timeout -s KILL 60 docker builder inspect" | \\
 "timeout -s KILL 60 df -Pk -- /" | \\
 "docker builder prune --force --filter until=24h") eval "exec $SSH_ORIGINAL_COMMAND" ;;
 *) echo denied >&2; exit 77 ;;

@@ -13,7 +13,8 @@ from tests.support.waiting import wait_until
 from worker.errors import CommandFailed
 from worker.hosts import parse_host
 from worker.settings import Settings
-from worker.shell import MAX_OUTPUT, TAIL, Completed, LocalShell, _read, connect, first_lines
+from worker.shell import MAX_OUTPUT, TAIL, Completed, LocalShell, connect, first_lines
+from worker.ssh_shell import _read
 
 
 def _run(*argv: str) -> Completed:
