@@ -52,7 +52,7 @@ class AuthenticationFailed(HolystoneError):
 
 
 class UnsupportedEngine(HolystoneError):
-    """The host's `docker` is not Docker's, or its endpoint is not a socket on that host."""
+    """The host's `docker` is not Docker's, or its endpoint or builder is not that host's own engine."""
 
 
 class CommandFailed(HolystoneError):
@@ -66,6 +66,44 @@ class CommandFailed(HolystoneError):
         ends = {None: "was killed by a signal", 0: "gave nothing usable"}
         how = ends.get(exit_status, f"exited with status {exit_status}")
         return f"`{command}` {how}: {stderr or '(nothing on stderr)'}"
+
+
+class GateDenied(HolystoneError):
+    """The host's holystone-gate did not let a command in; nothing was run.
+
+    `min_age_s` is the gate's minimum where the command's age is below it, else None.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        command: str,
+        reason: str,
+        min_age_s: int | None,
+        gate_version: int | None,
+        own_version: int,
+    ) -> None:
+        super().__init__(host, command, reason, min_age_s, gate_version, own_version)
+
+    def __str__(self) -> str:
+        host, command, reason, min_age_s, gate_version, own_version = self.args
+        if min_age_s is not None:
+            remedy = (
+                f"its minimum is {min_age_s} s: raise until (HOLYSTONE_PRUNE_UNTIL, prune.until), or install "
+                "one there that `holystone gate --min-age` printed for less"
+            )
+        elif gate_version == own_version:
+            remedy = (
+                f"it has this worker's command set (version {own_version}): change the value that it denies, "
+                "or, if it was printed for other jobs, print it anew with `holystone gate`, and install that"
+            )
+        else:
+            version = "unknown" if gate_version is None else gate_version
+            remedy = (
+                f"its command set is version {version}, this worker sends version {own_version}: "
+                "print it anew with `holystone gate`, and install it there"
+            )
+        return f"{host}: holystone-gate there denied `{command}` ({reason}); {remedy}"
 
 
 class CommandTimedOut(HolystoneError):

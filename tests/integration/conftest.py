@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.gate import GatedServer
 from tests.support.network import BannerThenSilent, Blackhole, SilentServer
 from tests.support.requirements import require_sshd
 from tests.support.sshd import SshServer
@@ -18,6 +19,20 @@ def own_ssh_server(tmp_path: Path) -> Iterator[SshServer]:
     require_sshd()
     with SshServer(tmp_path / "sshd") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatedServer]:
+    require_sshd()
+    with GatedServer(tmp_path_factory.mktemp("gated")) as gated:
+        yield gated
+
+
+@pytest.fixture
+def gated(_gated: GatedServer) -> GatedServer:
+    """An sshd with holystone-gate, where nothing was run yet."""
+    _gated.begin()
+    return _gated
 
 
 @pytest.fixture

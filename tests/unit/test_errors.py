@@ -16,6 +16,7 @@ from worker.errors import (
     AuthenticationFailed,
     CommandFailed,
     CommandTimedOut,
+    GateDenied,
     GivenUp,
     HolystoneError,
     HostKeyRejected,
@@ -39,6 +40,8 @@ EXAMPLES: list[HolystoneError] = [
     CommandFailed("docker builder prune", None, ""),
     CommandTimedOut("build-01", 120.0, 2, 49_210_000, True),
     CommandTimedOut("build-01", 0.5, 0, None, False),
+    GateDenied("build-01", "docker builder prune --filter until=30m", "age below the minimum", 3600, 1, 1),
+    GateDenied("build-01", "docker info", "not in the command set", None, 1, 2),
     GivenUp("build-01: delivered 3 times"),
 ]
 

@@ -1,0 +1,106 @@
+"""`holystone gate`: prints the forced command that confines Holystone's key on a host."""
+
+from pathlib import Path
+
+import click
+
+from tasks import PRUNE_JOB, WATCH_JOB
+from tasks.cli.terminal import one_line, say
+from tasks.command_set import JOBS
+from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_gate
+from worker.ages import age_seconds
+from worker.settings import Settings, get_settings
+
+_LONGEST_KEY_FILE = 64 * 1024
+_POLICY_OF = {PRUNE_JOB: "prune", WATCH_JOB: "disk"}
+
+
+def enabled_jobs(settings: Settings) -> list[str]:
+    """The jobs that are on for some configured host; where none is configured, those on by themselves."""
+    if not settings.fleet:
+        return [job for job in JOBS if getattr(settings, f"{_POLICY_OF[job]}_enabled")]
+    hosts = settings.fleet.values()
+    return [job for job in JOBS if any(getattr(host, _POLICY_OF[job]).enabled for host in hosts)]
+
+
+def denied_hosts(settings: Settings, min_age_s: int) -> list[str]:
+    """A line for each age of a configured host that a gate with this minimum would deny."""
+    asked = [
+        (name, age)
+        for name, host in settings.fleet.items()
+        if not host.host.is_local
+        for age in (host.prune.until, *(host.disk.ladder if host.disk.prune_percent else ()))
+    ]
+    return [
+        f"{name} prunes what was unused for {age}, which this gate denies: raise that, or lower --min-age"
+        for name, age in asked
+        if age_seconds(age) < min_age_s
+    ]
+
+
+def _check_age(_: click.Context, __: click.Parameter, value: str) -> int:
+    try:
+        return age_seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _read_key(_: click.Context, __: click.Parameter, value: Path | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        with value.expanduser().open("rb") as file:
+            return authorized_keys_line(file.read(_LONGEST_KEY_FILE).decode())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, UnicodeDecodeError):
+            why = "that is no public key file"
+        raise click.BadParameter(f"{one_line(value)}: {why}") from error
+
+
+@click.command()
+@click.option(
+    "--min-age",
+    metavar="AGE",
+    default="1h",
+    show_default=True,
+    callback=_check_age,
+    help="Prunes of cache unused for less are denied: 30m, 24h, 7d, 1w.",
+)
+@click.option(
+    "--job",
+    "jobs",
+    multiple=True,
+    type=click.Choice(list(JOBS)),
+    help="A job to let in; can be given again.  [default: those that the settings enable]",
+)
+@click.option(
+    "--authorized-keys",
+    "line",
+    metavar="KEYFILE",
+    type=click.Path(path_type=Path),
+    callback=_read_key,
+    help="Print the authorized_keys line for this public key instead.",
+)
+def gate(min_age: int, jobs: tuple[str, ...], line: str | None) -> None:
+    """Print the forced command that lets Holystone's key run Holystone's commands, and nothing else.
+
+    \b
+      holystone gate > holystone-gate        to be /usr/local/bin/holystone-gate on each host, mode 755
+      holystone gate --authorized-keys ~/.ssh/id_ed25519.pub
+                                             to be the key's line in the login's authorized_keys there
+    """
+    if line is not None:
+        click.echo(line)
+        return
+    settings = get_settings()
+    chosen = jobs or enabled_jobs(settings)
+    if not chosen:
+        raise click.UsageError("every job is off in the settings; name those to let in with --job")
+    click.echo(render_gate(GATE_FILE.read_text("utf-8"), min_age, chosen), nl=False)
+    for warning in denied_hosts(settings, min_age):
+        say(f"warning: {warning}")
+    say(
+        f"On each host, as root: put this in {INSTALLED_AS}, mode 755. Then put the line that "
+        "`holystone gate --authorized-keys KEYFILE` prints in the place of the key's own in authorized_keys."
+    )
