@@ -9,6 +9,11 @@ import click
 VERBS = {
     "prune": "Prune build caches now, and follow the runs.",
     "hosts": "Show each host: its settings, last runs, and when it is due.",
+    "check": "Try all that a prune needs, host by host, and say what to do.",
+    "trust": "Add a host's ssh key to known_hosts, after it was compared.",
+    "pause": "Hold back all runs, or those of some hosts.",
+    "resume": "End a pause.",
+    "gate": "Print the forced command that confines Holystone's key on a host.",
     "up": "Run Redis, worker, beat and Flower on this machine.",
     "demo": "Prune a real, throw-away Docker host over ssh.",
 }

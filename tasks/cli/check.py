@@ -1,0 +1,186 @@
+"""`holystone check`: tries all that a prune needs, host by host, and says what to do where it fails."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tasks.cli.hosts import NO_HOST
+from tasks.cli.pause import check_hosts, refuse
+from tasks.cli.prune import has_worker
+from tasks.cli.terminal import one_line, open_console, open_redis_now, redis_trouble, say, warn
+from worker.errors import UnknownHost
+from worker.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tasks.check_findings import Check
+
+_BEAT_LOCK = "redbeat::lock"
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+_SERVICES = "services"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The checks of one host; `host` is None for Redis, worker and beat."""
+
+    host: str | None
+    checks: Sequence["Check"]
+
+
+def to_json(checked: Sequence[Checked]) -> list[dict[str, Any]]:
+    return [{"host": each.host, "checks": [asdict(check) for check in each.checks]} for each in checked]
+
+
+def has_error(checked: Sequence[Checked]) -> bool:
+    return any(check.status == "error" for each in checked for check in each.checks)
+
+
+def summary(checked: Sequence[Checked]) -> str:
+    """How many hosts are how well."""
+    worst = Counter(_worst(each.checks) for each in checked if each.host is not None)
+    said = {"ok": "ok", "warning": "with warnings", "error": "with errors"}
+    return ", ".join(f"{_hosts(worst[status])} {said[status]}" for status in said if worst[status])
+
+
+def _worst(checks: Sequence["Check"]) -> str:
+    return max((check.status for check in checks), key=list(_STYLES).index, default="ok")
+
+
+def _hosts(number: int) -> str:
+    return f"{number} host{'' if number == 1 else 's'}"
+
+
+def plain_lines(checked: Sequence[Checked]) -> list[str]:
+    """One line per check, for a pipe."""
+    return [
+        one_line(
+            f"{each.host or _SERVICES}: {check.status}: {_shown(check)}: {check.text}"
+            + (f" -> {check.remedy}" if check.remedy else "")
+        )
+        for each in checked
+        for check in each.checks
+    ]
+
+
+def _shown(check: "Check") -> str:
+    return check.name.replace("_", " ")
+
+
+# Redis, worker and beat
+
+
+def check_services(settings: Settings) -> list["Check"]:
+    """What every host's prune needs on this side."""
+    import redis
+
+    from tasks.check_findings import Check
+    from tasks.cli.local_redis import shown_url
+
+    try:
+        with open_redis_now(settings) as client:
+            client.ping()
+            has_beat = bool(client.exists(_BEAT_LOCK))
+        worker_answers = has_worker()
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:
+        remedy = "start it (`holystone up`, or docker compose up -d), or correct HOLYSTONE_REDIS_URL"
+        return [Check("redis", "error", redis_trouble(settings, error), remedy)]
+    checks = [Check("redis", "ok", f"{shown_url(settings.redis_url.get_secret_value())} answers")]
+    if worker_answers:
+        checks.append(Check("worker", "ok", "answers"))
+    else:
+        checks.append(Check("worker", "warning", "none answers: nothing runs", "celery -A worker worker"))
+    if has_beat:
+        checks.append(Check("beat", "ok", "holds its lock"))
+    else:
+        remedy = "celery -A worker beat"
+        checks.append(Check("beat", "warning", "none is at work: nothing is sent by schedule", remedy))
+    return checks
+
+
+async def _check_all(settings: Settings, hosts: Sequence[str]) -> list[Checked]:
+    from tasks.check_on_host import check_all
+
+    services, found = await asyncio.gather(
+        asyncio.to_thread(check_services, settings),
+        check_all([settings.fleet[host] for host in hosts], settings),
+    )
+    return [Checked(None, services), *(Checked(*each) for each in zip(hosts, found, strict=True))]
+
+
+# The verb
+
+
+@click.command()
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.option("--json", "as_json", is_flag=True, help="For jq: .[].host, .[].checks[].status, and so on.")
+def check(hosts: tuple[str, ...], as_json: bool) -> None:
+    """Check HOSTs, or without HOST all: the way there, docker, its versions, disk, clock and gate.
+
+    Run it where the worker runs, as the worker's user. It connects by itself, changes nothing, and removes
+    nothing. Exits with 1 if anything is an error. In --json `host` is null for Redis, worker and beat.
+    """
+    settings = get_settings()
+    logging.getLogger().addHandler(logging.NullHandler())  # what the libraries would log is said here
+    warn(settings.warnings)
+    try:
+        named = check_hosts(settings, hosts) or list(settings.fleet)
+    except UnknownHost as error:
+        refuse(str(error) if settings.fleet else NO_HOST)
+    console = open_console()
+    try:
+        if console.is_terminal and not as_json:
+            with console.status(f"checking {_hosts(len(named))}"):
+                checked = asyncio.run(_check_all(settings, named))
+        else:
+            checked = asyncio.run(_check_all(settings, named))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if as_json:
+        click.echo(json.dumps(to_json(checked), indent=2))
+    else:
+        _show(console, settings, checked)
+    sys.exit(1 if has_error(checked) else 0)
+
+
+def _show(console: "Console", settings: Settings, checked: Sequence[Checked]) -> None:
+    if console.is_terminal:
+        from rich.text import Text
+
+        for each in checked:
+            url = f"  {settings.fleet[each.host].host.url}" if each.host else ""
+            console.print(Text.assemble((each.host or _SERVICES, "bold"), (url, "dim")))
+            console.print(_table(each.checks))
+            console.print()
+    else:
+        for line in plain_lines(checked):
+            console.print(line, soft_wrap=True)
+    if settings.fleet:
+        console.print(summary(checked))
+    else:
+        say(NO_HOST, err=False)
+
+
+def _table(checks: Sequence["Check"]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=len("  warning"))
+    table.add_column(no_wrap=True, min_width=len("garbage collection"))  # the same for all hosts
+    table.add_column(overflow="fold")
+    for check in checks:
+        style = _STYLES[check.status]
+        table.add_row(Text(f"  {check.status}", style), Text(_shown(check)), Text(one_line(check.text)))
+        if check.remedy:
+            table.add_row("", "", Text(f"-> {one_line(check.remedy)}", "cyan"))
+    return table

@@ -1,0 +1,450 @@
+"""`holystone trust` against a real sshd: afterwards the worker and OpenSSH's own client accept the host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.holystone_command import Holystone, holystone
+from tests.support.network import SilentServer
+from tests.support.paths import CHECKOUT
+from tests.support.ports import LOOPBACK
+from tests.support.processes import clean_environment
+from tests.support.ssh_keys import make_key, public_key
+from tests.support.sshd import SshServer
+from tests.support.waiting import wait_until
+from worker.errors import HostKeyRejected
+from worker.host_key import fetch_host_key
+from worker.hosts import parse_host
+from worker.settings import Settings
+from worker.shell import connect
+
+
+@dataclass
+class Enrolment:
+    """A host `build-01` that nobody knows yet, and where its key is to be known."""
+
+    server: SshServer
+    tmp: Path
+    config: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.known_hosts = self.tmp / "enrolled/known_hosts"
+        self.ssh_config = self.tmp / "ssh_config"
+        self.configure()
+
+    @property
+    def line(self) -> str:
+        return f"[{LOOPBACK}]:{self.server.port} {public_key(self.server.tmp / 'host_key')}\n"
+
+    @property
+    def fingerprint(self) -> str:
+        argv = ["ssh-keygen", "-lf", str(self.server.tmp / "host_key.pub")]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[1]
+
+    def configure(self, more: str = "", hosts: str = "ssh://build-01 local", **settings: Any) -> None:
+        self.ssh_config.write_text(
+            f"Host build-01\n  HostName {LOOPBACK}\n  Port {self.server.port}\n  User {self.server.user}\n"
+            f"  IdentityFile {self.server.identity}\n{more}"
+        )
+        files = {"ssh_config": self.ssh_config, "ssh_known_hosts": self.known_hosts}
+        values = {"hosts": hosts, **files, **settings}
+        self.env = {f"HOLYSTONE_{name.upper()}": str(value) for name, value in values.items()}
+
+    def trust(self, *args: str, status: int = 0, host: str = "build-01") -> str:
+        """All that the command says, which ends with `status`."""
+        done = holystone(self.env, "trust", host, *args, tmp=self.tmp, status=status)
+        return done.output() + done.log()
+
+    def worker_accepts(self, url: str = "ssh://build-01") -> bool:
+        """Whether the worker's own connection is made. The settings' files are those of `env`."""
+        known_hosts = self.env["HOLYSTONE_SSH_KNOWN_HOSTS"]
+        settings = Settings(
+            ssh_config=self.ssh_config, ssh_known_hosts=Path(known_hosts) if known_hosts else None
+        )
+
+        async def visit() -> bool:
+            async with connect(parse_host(url), settings) as shell:
+                return (await shell.run(("echo", "here"))).check().stdout == "here\n"
+
+        try:
+            return asyncio.run(visit())
+        except HostKeyRejected:
+            return False
+
+    def ssh_accepts(self, file: Path | None = None, host: str = "build-01") -> bool:
+        """Whether OpenSSH's client, asking nobody, logs in."""
+        options = f"  BatchMode yes\n  UserKnownHostsFile {file or self.known_hosts}\n"
+        config = self.tmp / "strict_ssh_config"  # no -o: those options don't reach a jump host
+        config.write_text(f"{self.ssh_config.read_text()}Host *\n  StrictHostKeyChecking yes\n{options}")
+        argv = ["ssh", "-F", str(config), host, "echo", "here"]
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        assert done.returncode == 0 or "Host key verification failed" in done.stderr, done.stderr
+        return done.stdout == "here\n"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def enrolment(own_ssh_server: SshServer, tmp_path: Path) -> Enrolment:
+    return Enrolment(own_ssh_server, tmp_path)
+
+
+# With a fingerprint
+
+
+def test_the_right_fingerprint_makes_the_host_known_to_worker_and_ssh(enrolment: Enrolment) -> None:
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert f"was added to {enrolment.known_hosts}" in told
+    assert enrolment.known_hosts.read_text() == enrolment.line
+    assert stat.S_IMODE(enrolment.known_hosts.stat().st_mode) == 0o600
+    assert stat.S_IMODE(enrolment.known_hosts.parent.stat().st_mode) == 0o700
+    assert enrolment.worker_accepts()
+    assert enrolment.ssh_accepts()
+    assert "publickey" in enrolment.server.log()
+
+
+def test_nothing_is_sent_to_the_host_but_the_start_of_a_connection(enrolment: Enrolment) -> None:
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert "publickey" not in enrolment.server.log()
+    assert "Starting session" not in enrolment.server.log()
+
+
+def test_a_fingerprint_with_padding_is_the_same(enrolment: Enrolment) -> None:
+    enrolment.trust("--fingerprint", enrolment.fingerprint + "=")
+    assert enrolment.known_hosts.read_text() == enrolment.line
+
+
+def test_another_fingerprint_adds_nothing_and_both_are_shown(enrolment: Enrolment) -> None:
+    other = "SHA256:" + "a" * 43
+    told = enrolment.trust("--fingerprint", other, status=1)
+    assert enrolment.fingerprint in told
+    assert other in told
+    assert told.count("\n") == 1
+    assert not enrolment.known_hosts.exists()
+
+
+@pytest.mark.parametrize("change", [str.swapcase, lambda text: text[:-1] + ("a" if text[-1] != "a" else "b")])
+def test_a_fingerprint_that_is_nearly_right_adds_nothing(enrolment: Enrolment, change: Any) -> None:
+    nearly = "SHA256:" + change(enrolment.fingerprint.removeprefix("SHA256:"))
+    assert "nothing was added" in enrolment.trust("--fingerprint", nearly, status=1)
+    assert not enrolment.known_hosts.exists()
+
+
+def test_the_fingerprint_of_any_of_the_host_s_keys_is_found(enrolment: Enrolment) -> None:
+    server = enrolment.server
+    key = server.tmp / "rsa_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-C", "", "-f", str(key)], check=True)
+    with (server.tmp / "sshd_config").open("a") as config:
+        config.write(f"HostKey {key}\n")
+    server.stop()
+    server.start()
+    argv = ["ssh-keygen", "-lf", f"{key}.pub"]
+    fingerprint = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[1]
+    enrolment.trust("--fingerprint", fingerprint)
+    assert enrolment.known_hosts.read_text() == f"[{LOOPBACK}]:{server.port} {public_key(key)}\n"
+    assert enrolment.worker_accepts()
+    assert enrolment.ssh_accepts()
+    assert "known already" in enrolment.trust("--fingerprint", fingerprint)
+
+
+# What is known before
+
+
+def test_a_known_key_is_not_added_twice(enrolment: Enrolment) -> None:
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert "is known already; nothing was added" in enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert enrolment.known_hosts.read_text() == enrolment.line
+
+
+def test_a_known_key_is_known_though_its_line_is_hashed(enrolment: Enrolment) -> None:
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    hash_it = ["ssh-keygen", "-q", "-H", "-f", str(enrolment.known_hosts)]
+    subprocess.run(hash_it, check=True, capture_output=True)
+    assert enrolment.known_hosts.read_text().startswith("|1|")
+    assert "known already" in enrolment.trust("--fingerprint", enrolment.fingerprint)
+
+
+def test_the_lines_before_stay_as_they_are_even_without_a_newline_at_the_end(enrolment: Enrolment) -> None:
+    other = public_key(make_key(enrolment.tmp / "other"))
+    before = f"# mine\n\nbuild-02,10.0.0.6 {other}\n[build-01]:22 {other}"
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(before)
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert enrolment.known_hosts.read_text() == f"{before}\n{enrolment.line}"
+    assert enrolment.worker_accepts()
+
+
+def test_another_known_key_is_never_replaced(enrolment: Enrolment) -> None:
+    other = make_key(enrolment.tmp / "other")
+    before = f"[{LOOPBACK}]:{enrolment.server.port} {public_key(other)}\n"
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(before)
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert "known by another key: nothing was added" in told
+    assert enrolment.known_hosts.read_text() == before
+    remedy = told.partition("first: ")[2].split()
+    assert remedy[:2] == ["ssh-keygen", "-f"]
+    subprocess.run(["sh", "-c", told.partition("first: ")[2]], check=True, capture_output=True)
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert enrolment.worker_accepts()
+
+
+def test_the_same_host_at_another_port_is_another_matter(enrolment: Enrolment) -> None:
+    other = make_key(enrolment.tmp / "other")
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(f"{LOOPBACK} {public_key(other)}\n")
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert enrolment.worker_accepts()
+    assert enrolment.ssh_accepts()
+
+
+def test_a_revoked_key_is_refused(enrolment: Enrolment) -> None:
+    before = f"@revoked * {public_key(enrolment.server.tmp / 'host_key')}\n"
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(before)
+    assert "revoked" in enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert enrolment.known_hosts.read_text() == before
+
+
+# Where it is written
+
+
+def test_without_the_setting_it_is_openssh_s_own_file(enrolment: Enrolment, home: Path) -> None:
+    enrolment.configure(ssh_known_hosts="")
+    process = holystone(
+        enrolment.env, "trust", "build-01", "--fingerprint", enrolment.fingerprint, tmp=enrolment.tmp
+    )
+    file = next(enrolment.tmp.glob("*.home")) / ".ssh/known_hosts"
+    assert f"was added to {file}" in process.output()
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert enrolment.ssh_accepts(file)
+    (home / ".ssh").mkdir()
+    (home / ".ssh/known_hosts").write_text(file.read_text())
+    assert enrolment.worker_accepts()
+
+
+def test_the_first_file_of_ssh_config_is_taken(enrolment: Enrolment) -> None:
+    first, second = enrolment.tmp / "first", enrolment.tmp / "second"
+    enrolment.configure(f"  UserKnownHostsFile {first} {second}\n", ssh_known_hosts="")
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert first.read_text() == enrolment.line
+    assert not second.exists()
+    assert enrolment.worker_accepts()
+    assert enrolment.ssh_accepts(first)
+
+
+def test_where_ssh_config_says_none_or_names_no_file_that_is_said(enrolment: Enrolment) -> None:
+    enrolment.configure("  UserKnownHostsFile none\n", ssh_known_hosts="")
+    assert "HOLYSTONE_SSH_KNOWN_HOSTS" in enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    enrolment.configure("  UserKnownHostsFile /dev/null\n", ssh_known_hosts="")
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert "/dev/null can't be written" in told
+
+
+def test_a_host_key_alias_is_the_name_that_ssh_looks_for(enrolment: Enrolment) -> None:
+    enrolment.configure("  HostKeyAlias The-Builder\n")
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert enrolment.known_hosts.read_text().startswith("the-builder ssh-ed25519 ")
+    assert enrolment.worker_accepts()
+    assert enrolment.ssh_accepts()
+
+
+def test_a_name_with_capitals_is_known_to_both(enrolment: Enrolment) -> None:
+    port, user = enrolment.server.port, enrolment.server.user
+    url = f"ssh://{user}@LocalHost:{port}"
+    enrolment.configure(
+        f"Host LocalHost\n  Port {port}\n  IdentityFile {enrolment.server.identity}\n", hosts=url
+    )
+    enrolment.trust("--fingerprint", enrolment.fingerprint, host=f"LocalHost:{port}")
+    assert enrolment.known_hosts.read_text().startswith(f"[localhost]:{port} ")
+    assert enrolment.worker_accepts(url)
+    assert enrolment.ssh_accepts(host="LocalHost")
+
+
+def test_a_file_that_can_not_be_written_is_one_line(enrolment: Enrolment) -> None:
+    (enrolment.tmp / "enrolled").write_text("a file where the folder should be")
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert "can't be written" in told or "can't be read" in told
+    assert told.count("\n") == 1
+
+
+# Jump hosts
+
+
+def behind_jump(enrolment: Enrolment, jump: SshServer) -> None:
+    enrolment.configure(
+        f"  ProxyJump jump-01\nHost jump-01\n  HostName {LOOPBACK}\n  Port {jump.port}\n"
+        f"  User {jump.user}\n  IdentityFile {jump.identity}\n"
+    )
+
+
+def test_behind_a_jump_host_the_jump_host_comes_first(enrolment: Enrolment, ssh_server: SshServer) -> None:
+    behind_jump(enrolment, ssh_server)
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.touch()
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert told.startswith("jump-01: the host key is not in known_hosts")
+    jump_key = ["ssh-keygen", "-lf", str(ssh_server.tmp / "host_key.pub")]
+    fingerprint = subprocess.run(jump_key, capture_output=True, text=True, check=True).stdout.split()[1]
+    enrolment.trust("--fingerprint", fingerprint, host="jump-01")
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert enrolment.worker_accepts()
+    assert enrolment.ssh_accepts()
+
+
+def test_a_key_behind_a_jump_host_is_fetched_by_no_other_way(enrolment: Enrolment) -> None:
+    with SshServer(enrolment.tmp / "jump") as jump:
+        with (jump.tmp / "sshd_config").open("a") as config:
+            config.write("AllowTcpForwarding no\n")
+        jump.stop()
+        jump.start()
+        behind_jump(enrolment, jump)
+        enrolment.known_hosts.parent.mkdir()
+        enrolment.known_hosts.write_text(jump.known_hosts.read_text())
+        told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert told.startswith("build-01: ")
+    assert enrolment.known_hosts.read_text() == jump.known_hosts.read_text()
+
+
+# On a terminal
+
+
+@contextmanager
+def on_terminal(enrolment: Enrolment) -> Iterator[Terminal]:
+    terminal = Terminal(enrolment)
+    try:
+        yield terminal
+    finally:
+        terminal.end()
+
+
+class Terminal:
+    """`holystone trust build-01` on a terminal of its own."""
+
+    def __init__(self, enrolment: Enrolment) -> None:
+        self._ours, theirs = pty.openpty()
+        home = enrolment.tmp / "terminal"
+        home.mkdir(exist_ok=True)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.cli", "trust", "build-01"],
+            env=clean_environment(home, {**enrolment.env, "PYTHONPATH": str(CHECKOUT)}),
+            cwd=home,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.seen = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self._ours, 4096):
+                self.seen += data.decode(errors="replace").replace("\r\n", "\n")
+        except OSError:  # the other end is closed
+            pass
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: text in self.seen, 30, f"{text!r}", detail=lambda: self.seen)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self) -> int:
+        status = self._process.wait(20)
+        self._reader.join(5)
+        return status
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(5)
+        os.close(self._ours)
+
+
+def test_on_a_terminal_yes_in_full_adds_the_key_that_was_shown(enrolment: Enrolment) -> None:
+    with on_terminal(enrolment) as terminal:
+        terminal.wait_for("> ")
+        assert f"ED25519 {enrolment.fingerprint}" in terminal.seen
+        assert "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" in terminal.seen
+        assert not enrolment.known_hosts.exists()
+        terminal.type("yes\n")
+        assert terminal.wait() == 0
+    assert enrolment.known_hosts.read_text() == enrolment.line
+    assert enrolment.worker_accepts()
+
+
+@pytest.mark.parametrize("answer", ["y\n", "\n", "no\n", "YES\n", "\x04"])
+def test_any_other_answer_adds_nothing(enrolment: Enrolment, answer: str) -> None:
+    with on_terminal(enrolment) as terminal:
+        terminal.wait_for("> ")
+        terminal.type(answer)
+        assert terminal.wait() != 0
+        assert "Traceback" not in terminal.seen
+    assert not enrolment.known_hosts.exists()
+
+
+def test_ctrl_c_at_the_question_is_quiet(enrolment: Enrolment) -> None:
+    with on_terminal(enrolment) as terminal:
+        terminal.wait_for("> ")
+        terminal.interrupt()
+        assert terminal.wait() == 130
+        assert terminal.seen.partition("> ")[2].strip() == ""
+    assert not enrolment.known_hosts.exists()
+
+
+def test_ctrl_c_while_it_waits_for_the_host_is_quiet(enrolment: Enrolment) -> None:
+    with SilentServer() as silent:
+        enrolment.configure(hosts=silent.url, ssh_connect_timeout_s=300)
+        argv = ("trust", silent.name, "--fingerprint", "SHA256:" + "a" * 43)
+        with Holystone(enrolment.env, *argv, tmp=enrolment.tmp) as process:
+            wait_until(lambda: silent.accepted, 30, "a connection", detail=process.log)
+            process.signal(signal.SIGINT)
+            assert process.wait(20) == 130
+    assert (process.output() + process.log()).strip() == ""
+
+
+# The key itself
+
+
+def test_a_known_type_is_asked_for_before_the_usual_one(enrolment: Enrolment) -> None:
+    """As OpenSSH does: else a host known by its RSA key would seem to have changed."""
+    server = enrolment.server
+    key = server.tmp / "rsa_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-C", "", "-f", str(key)], check=True)
+    with (server.tmp / "sshd_config").open("a") as config:
+        config.write(f"HostKey {key}\n")
+    server.stop()
+    server.start()
+    settings = Settings(ssh_config=enrolment.ssh_config, ssh_known_hosts=enrolment.known_hosts)
+    assert asyncio.run(fetch_host_key(parse_host("ssh://build-01"), settings)).kind == "ed25519"
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(f"[{LOOPBACK}]:{server.port} {public_key(key)}\n")
+    found = asyncio.run(fetch_host_key(parse_host("ssh://build-01"), settings))
+    assert (found.kind, found.standing.name) == ("rsa", "KNOWN")

@@ -1,0 +1,254 @@
+"""What `holystone check` makes of what it learned on a host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks.check_findings import (
+    Check,
+    judge_cache,
+    judge_clock,
+    judge_disk,
+    judge_docker,
+    judge_gate,
+    judge_other_builders,
+    judge_versions,
+)
+from worker.builders import OtherCache
+from worker.docker import CacheRecord, Engine, FileSystem
+from worker.errors import CommandFailed, GateDenied, HolystoneError, UnsupportedEngine
+from worker.fleet import HostSettings
+from worker.gate import COMMAND_SET_VERSION, Gate
+from worker.hosts import Host
+from worker.policies import UNWATCHED, PrunePolicy
+
+ENGINE = Engine("id", "28.5.2", "28.5.2", "buildx 0.29.1", "/var/lib/docker", None)
+NOW = datetime(2026, 6, 9, 12, tzinfo=UTC)
+PRUNE = PrunePolicy(enabled=True, interval_s=3600, until="24h", all=False, timeout_s=120, notify_min_gb=0)
+HOST = HostSettings(Host("build-01", "build-01"), PRUNE)
+GATE = Gate(COMMAND_SET_VERSION, ("prune_build_cache",), 3600)
+JOBS = ["prune_build_cache"]
+
+
+def statuses(checks: list[Check]) -> dict[str, str]:
+    return {check.name: check.status for check in checks}
+
+
+def docker(error: HolystoneError, user: str = "ci.bot") -> Check:
+    (check,) = judge_docker(error, user, "build-01")
+    assert (check.name, check.status) == ("docker", "error")
+    assert check.remedy
+    return check
+
+
+@pytest.mark.parametrize(
+    ("server", "engine", "gc"),
+    [
+        ("20.10.24", "warning", "warning"),
+        ("25.0.9", "warning", "warning"),
+        ("26.0.0", "ok", "warning"),
+        ("26.1.5", "ok", "warning"),
+        ("28.1.1", "ok", "warning"),
+        ("28.2.0", "ok", None),
+        ("29.0.0-rc.1", "ok", None),
+        ("9.9", "warning", "warning"),
+        ("library-import", "warning", None),
+    ],
+)
+def test_engines_with_known_defects_are_warned_of(server: str, engine: str, gc: str | None) -> None:
+    found = statuses(judge_versions(replace(ENGINE, server=server)))
+    assert found["engine"] == engine
+    assert found.get("garbage_collection") == gc
+
+
+def test_each_defect_is_named_with_the_version_that_has_it_no_more() -> None:
+    engine, gc, _ = judge_versions(replace(ENGINE, server="20.10.24"))
+    assert "moby/buildkit#4399" in engine.text
+    assert "26" in str(engine.remedy)
+    assert "28.2" in gc.text
+    assert "/etc/docker/daemon.json" in str(gc.remedy)
+
+
+@pytest.mark.parametrize(
+    ("builder", "status"),
+    [
+        ("buildx 0.8.2", "error"),
+        ("buildx 0.9.0", "ok"),
+        ("buildx 0.13.1", "ok"),
+        ("buildx 1.0.0", "ok"),
+        ("buildx unknown", "ok"),
+        ("classic", None),
+    ],
+)
+def test_a_buildx_that_ignores_until_is_an_error(builder: str, status: str | None) -> None:
+    assert statuses(judge_versions(replace(ENGINE, builder=builder))).get("builder") == status
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "stderr", "text", "remedy"),
+    [
+        (127, "timeout: failed to run command 'docker': No such file or directory", "not installed", "PATH"),
+        (
+            1,
+            "permission denied while trying to connect to the Docker daemon socket at unix:///run/docker.sock",
+            "ci.bot may not use it",
+            "usermod -aG docker ci.bot",
+        ),
+        (
+            1,
+            "Cannot connect to the Docker daemon at unix:///run/docker.sock. Is the docker daemon running?",
+            "its engine does not run",
+            "systemctl start docker",
+        ),
+        (137, "", "no answer within 60 s", "journalctl"),
+        (None, "", "no answer within 60 s", "journalctl"),
+        (1, "something else", "its commands fail: something else", "docker info"),
+    ],
+)
+def test_what_keeps_docker_from_answering_has_a_remedy_of_its_own(
+    exit_status: int | None, stderr: str, text: str, remedy: str
+) -> None:
+    check = docker(CommandFailed("docker info", exit_status, stderr))
+    assert text in check.text
+    assert remedy in str(check.remedy)
+
+
+def test_an_engine_that_is_not_docker_s_is_an_error_with_the_remedy_apart() -> None:
+    check = docker(UnsupportedEngine("`docker` is not Docker's CLI but says 'podman'; install docker-cli"))
+    assert check.text == "`docker` is not Docker's CLI but says 'podman'"
+    assert check.remedy == "install docker-cli"
+    assert "Docker's own" in str(docker(UnsupportedEngine("the engine is Podman")).remedy)
+
+
+def test_a_gate_that_denies_docker_itself_says_so_and_what_to_do() -> None:
+    check = docker(GateDenied("build-01", "docker info", "not in the command set", None, 1, 2))
+    assert "holystone-gate there denied `docker info`" in check.text
+    assert not check.text.startswith("build-01: ")
+    assert "holystone gate" in str(check.remedy)
+
+
+def test_an_engine_that_answers_is_said_with_its_versions() -> None:
+    assert judge_docker(ENGINE, "root", "build-01") == [
+        Check("docker", "ok", "Engine 28.5.2, CLI 28.5.2, prunes by buildx 0.29.1")
+    ]
+
+
+def test_other_builders_caches_are_a_warning_the_largest_first() -> None:
+    caches = [OtherCache("a", 3_100_000), OtherCache("b", 7 * 10**9)]
+    check = judge_other_builders(caches, ["fresh"])
+    assert check.status == "warning"
+    assert check.text == "caches that no prune covers: b 7GB, a 3.1MB; fresh has no cache so far"
+    assert "docker buildx prune --builder" in str(check.remedy)
+
+
+def test_a_cache_whose_size_was_not_read_is_a_warning_and_an_empty_one_is_not() -> None:
+    unread = judge_other_builders([OtherCache("a", None)], [], ["sizes not read: late"])
+    assert unread.status == "warning"
+    assert unread.text == "caches that no prune covers: a (size not read); sizes not read: late"
+    assert judge_other_builders([OtherCache("a", 0)], []).status == "ok"
+
+
+def test_builders_that_the_gate_hides_are_no_failure() -> None:
+    check = judge_other_builders([], [], ["builders not listed: the gate doesn't allow it"])
+    assert check == Check(
+        "other_builders", "ok", "none with a cache here; builders not listed: the gate doesn't allow it"
+    )
+
+
+@pytest.mark.parametrize(("free", "status"), [(16, "ok"), (15, "warning"), (0, "warning")])
+def test_a_disk_is_a_warning_from_the_alert_mark_on(free: int, status: str) -> None:
+    disk = FileSystem("/var/lib/docker", 100 * 10**9, free * 10**9)
+    check = judge_disk(disk, 85)
+    assert check.status == status
+    assert (
+        check.text == f"{100 - free} % of 100GB used, {f'{free}GB' if free else '0B'} free (/var/lib/docker)"
+    )
+
+
+def test_a_disk_that_can_not_be_read_is_a_warning() -> None:
+    assert judge_disk(None, 85).status == "warning"
+    assert judge_disk(FileSystem("/", 0, 0), 85).status == "warning"
+
+
+def record(size: int, shared: bool = False) -> CacheRecord:
+    return CacheRecord("id", (), "regular", size, None, False, shared)
+
+
+def test_the_build_cache_is_counted_as_docker_counts_it() -> None:
+    check = judge_cache([record(1_000_000), record(2_000_000, shared=True), record(500_000)], "")
+    assert check == Check("build_cache", "ok", "1.5MB in 3 records")
+    assert judge_cache(None, "no answer within 20 s").text == "size not read: no answer within 20 s"
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "status", "text"),
+    [
+        (0, "ok", "within a minute"),
+        (59, "ok", "within a minute"),
+        (-59, "ok", "within a minute"),
+        (90, "warning", "80 s ahead of"),
+        (-3600, "warning", "3600 s behind"),
+    ],
+)
+def test_a_clock_that_is_off_by_more_than_a_minute_is_a_warning(
+    offset_s: int, status: str, text: str
+) -> None:
+    check = judge_clock(NOW, NOW + timedelta(seconds=offset_s), NOW + timedelta(seconds=10))
+    assert check.status == status
+    assert text in check.text
+
+
+def test_a_slow_answer_is_not_taken_for_a_wrong_clock() -> None:
+    assert judge_clock(NOW, NOW, NOW + timedelta(seconds=100)).status == "ok"
+    assert judge_clock(NOW, None, NOW).status == "ok"
+
+
+def test_a_gate_is_said_with_what_it_allows() -> None:
+    assert judge_gate(GATE, HOST, JOBS) == Check(
+        "gate", "ok", f"version {COMMAND_SET_VERSION}; jobs prune_build_cache; ages from 3600 s"
+    )
+
+
+def test_a_key_without_a_gate_is_a_warning_and_so_is_a_gate_beside_the_key() -> None:
+    none = judge_gate(None, HOST, JOBS)
+    assert (none.status, "anything that docker can" in none.text) == ("warning", True)
+    assert "holystone gate" in str(none.remedy)
+    denial = GateDenied("build-01", "holystone-gate version", "not in the command set", None, 1, 1)
+    assert "does not confine this key" in judge_gate(denial, HOST, JOBS).text
+
+
+def test_an_old_gate_is_a_warning_and_a_newer_one_is_not() -> None:
+    old = judge_gate(replace(GATE, version=COMMAND_SET_VERSION - 1), HOST, JOBS)
+    assert old.status == "warning"
+    assert f"this worker's is version {COMMAND_SET_VERSION}" in old.text
+    assert "holystone gate" in str(old.remedy)
+    assert judge_gate(replace(GATE, version=COMMAND_SET_VERSION + 1), HOST, JOBS).status == "ok"
+
+
+def test_a_gate_that_would_deny_the_host_s_own_prunes_is_an_error() -> None:
+    assert judge_gate(replace(GATE, jobs=()), HOST, JOBS).status == "error"
+    assert judge_gate(replace(GATE, jobs=()), HOST, []).status == "ok"
+    short = replace(HOST, prune=replace(PRUNE, until="30m"))
+    check = judge_gate(GATE, short, JOBS)
+    assert check.status == "error"
+    assert check.text.endswith("30m denied")
+    ladder = replace(UNWATCHED, ladder=("6h", "10m"))
+    assert judge_gate(GATE, replace(HOST, disk=ladder), JOBS).status == "ok"
+    early = replace(ladder, prune_percent=90)
+    assert judge_gate(GATE, replace(HOST, disk=early), JOBS).text.endswith("10m denied")
+
+
+def test_every_check_that_is_not_ok_has_a_remedy() -> None:
+    checks = [
+        *judge_versions(replace(ENGINE, server="1.2", builder="buildx 0.1")),
+        judge_other_builders([OtherCache("a", None)], []),
+        judge_disk(None, 85),
+        judge_disk(FileSystem("/", 10, 0), 85),
+        judge_clock(NOW, NOW + timedelta(hours=1), NOW),
+        judge_gate(None, HOST, JOBS),
+        judge_gate(replace(GATE, version=0), HOST, JOBS),
+    ]
+    assert [check.name for check in checks if check.status == "ok" or not check.remedy] == []

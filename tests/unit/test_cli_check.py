@@ -1,0 +1,153 @@
+"""`holystone check` and `holystone trust` as commands: what they print and refuse, with no host contacted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tasks.check_findings import Check
+from tasks.cli import main
+from tasks.cli.check import Checked, has_error, plain_lines, summary, to_json
+from tasks.cli.trust import decide_refusal
+from tests.support.paths import CHECKOUT
+from tests.unit.test_check_way import KEY
+from worker.known_hosts import Standing
+from worker.settings import get_settings
+
+OK, WARNING, ERROR = (
+    Check("disk", "ok", "fine"),
+    Check("host_key", "warning", "two\nlines\x1b[31m", "do this"),
+    Check("login", "error", "no", "do that"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def holystone(*args: str, **env: str) -> Result:
+    variables: dict[str, Any] = {f"HOLYSTONE_{name.upper()}": value for name, value in env.items()}
+    return CliRunner().invoke(main, args, env=variables)
+
+
+@pytest.mark.parametrize("verb", ["check", "trust"])
+def test_the_verb_is_imported_without_what_is_slow(verb: str) -> None:
+    slow = ("asyncssh", "celery", "rich")
+    code = f"import sys, tasks.cli.{verb}; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_plain_lines_are_one_per_check_with_the_host_first_and_nothing_that_steers_a_terminal() -> None:
+    checked = [Checked(None, [OK]), Checked("build-01", [WARNING, ERROR])]
+    assert plain_lines(checked) == [
+        "services: ok: disk: fine",
+        "build-01: warning: host key: two lines?[31m -> do this",
+        "build-01: error: login: no -> do that",
+    ]
+
+
+def test_json_has_every_field_and_null_for_what_is_no_host() -> None:
+    assert json.loads(json.dumps(to_json([Checked(None, []), Checked("build-01", [ERROR])]))) == [
+        {"host": None, "checks": []},
+        {
+            "host": "build-01",
+            "checks": [{"name": "login", "status": "error", "text": "no", "remedy": "do that"}],
+        },
+    ]
+
+
+def test_only_an_error_is_a_failure_wherever_it_stands() -> None:
+    assert not has_error([Checked(None, [OK]), Checked("build-01", [OK, WARNING])])
+    assert has_error([Checked(None, [OK]), Checked("build-01", [OK, ERROR])])
+    assert has_error([Checked(None, [ERROR])])
+
+
+def test_summary_counts_hosts_by_their_worst_check() -> None:
+    hosts = [Checked("a", [OK]), Checked("b", [ERROR, WARNING]), Checked("c", [OK, WARNING])]
+    assert summary([Checked(None, [ERROR]), *hosts]) == (
+        "1 host ok, 1 host with warnings, 1 host with errors"
+    )
+    assert summary([Checked("a", [OK]), Checked("b", [OK])]) == "2 hosts ok"
+
+
+@pytest.mark.parametrize("verb", ["check", "trust"])
+def test_a_host_that_is_not_configured_is_one_line_with_the_known(verb: str) -> None:
+    result = holystone(verb, "build-9", hosts="local ssh://build-01")
+    assert result.exit_code == 2
+    assert result.stderr == "'build-9' is not a configured host; known: local, build-01\n"
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["check", "trust"])
+def test_a_host_that_was_left_out_says_why(verb: str) -> None:
+    result = holystone(verb, "build-01", hosts="local ssh://build-01:70000")
+    assert result.exit_code == 2
+    assert "the port is a number from 1 to 65535" in result.stderr
+
+
+def test_check_of_a_host_where_none_is_configured_says_how_to_name_one() -> None:
+    result = holystone("check", "build-9")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("No host is configured.")
+
+
+def test_trust_of_this_machine_makes_no_sense() -> None:
+    result = holystone("trust", "local", hosts="local")
+    assert result.exit_code == 2
+    assert "reached without ssh" in result.stderr
+
+
+def test_trust_without_a_terminal_or_fingerprint_is_refused_before_anything_is_contacted() -> None:
+    result = holystone("trust", "build-01", hosts="ssh://build-01")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "--fingerprint SHA256:..." in result.stderr
+
+
+def test_trust_with_a_fingerprint_of_another_form_is_bad_usage() -> None:
+    result = holystone("trust", "build-01", "--fingerprint", "aa:bb:cc", hosts="ssh://build-01")
+    assert result.exit_code == 2
+    assert "--fingerprint" in result.stderr
+    assert "ssh-keygen -lf" in result.stderr
+
+
+def test_a_new_key_is_refused_only_where_its_fingerprint_is_another() -> None:
+    assert decide_refusal("build-01", KEY, None) is None
+    assert decide_refusal("build-01", KEY, KEY.fingerprint) is None
+    refusal = str(decide_refusal("build-01", KEY, "SHA256:other"))
+    assert "shows ED25519 SHA256:abc, not SHA256:other: nothing was added" in refusal
+
+
+def test_a_key_in_the_place_of_another_and_a_revoked_one_are_refused_whatever_was_given() -> None:
+    other = replace(KEY, standing=Standing.OTHER_KNOWN)
+    for fingerprint in (None, KEY.fingerprint):
+        refusal = str(decide_refusal("build-01", other, fingerprint))
+        assert "known by another key: nothing was added" in refusal
+        assert "ssh-keygen -f /home/ci/.ssh/known_hosts -R '[build-01]:2222'" in refusal
+        revoked = replace(KEY, standing=Standing.REVOKED)
+        assert "revoked" in str(decide_refusal("build-01", revoked, fingerprint))
+
+
+def test_a_known_key_is_no_refusal_but_another_fingerprint_is() -> None:
+    known = replace(KEY, standing=Standing.KNOWN)
+    assert decide_refusal("build-01", known, None) is None
+    assert "not SHA256:other" in str(decide_refusal("build-01", known, "SHA256:other"))
+
+
+def test_without_a_file_to_add_to_the_setting_is_named() -> None:
+    assert "HOLYSTONE_SSH_KNOWN_HOSTS" in str(decide_refusal("build-01", replace(KEY, file=None), None))
