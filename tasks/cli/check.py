@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tasks.cli.hosts import NO_HOST
-from tasks.cli.pause import check_hosts, refuse
+from tasks.cli.naming import check_hosts, refuse
 from tasks.cli.prune import has_worker
 from tasks.cli.terminal import one_line, open_console, open_redis_now, redis_trouble, say, warn
 from worker.errors import UnknownHost

@@ -5,26 +5,17 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
+from tasks.cli.naming import check_hosts, refuse
 from tasks.cli.terminal import one_line, open_redis_now, redis_trouble, say
 from worker.ages import age_seconds
 from worker.errors import UnknownHost
 from worker.pause import ALL, Pause, Pauses
-from worker.settings import Settings, get_settings
+from worker.settings import get_settings
 
 LONGEST_BY = 100
-
-
-def check_hosts(settings: Settings, named: Sequence[str]) -> list[str]:
-    """The configured hosts that are named, each once. Raises UnknownHost."""
-    for name in named:
-        if name not in settings.fleet:
-            raise UnknownHost(name, list(settings.fleet))
-    return list(dict.fromkeys(named))
 
 
 def make_pause(by: str | None, length: str | None, now: float) -> Pause:
@@ -39,11 +30,6 @@ def _whoami() -> str:
     except (KeyError, OSError):  # a container's user need not be in its passwd
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
-
-
-def refuse(text: str) -> NoReturn:
-    say(text)
-    sys.exit(2)
 
 
 @click.command()

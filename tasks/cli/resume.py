@@ -5,7 +5,7 @@ import time
 
 import click
 
-from tasks.cli.pause import check_hosts, refuse
+from tasks.cli.naming import check_hosts, refuse
 from tasks.cli.terminal import open_redis_now, redis_trouble, say
 from worker.errors import UnknownHost
 from worker.pause import Pauses, find_pause

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tasks.cli.pause import refuse
+from tasks.cli.naming import refuse
 from tasks.cli.terminal import one_line, say, warn
 from worker.errors import HolystoneError, UnknownHost
 from worker.hosts import Host

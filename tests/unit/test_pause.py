@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.cli.pause import check_hosts, make_pause
+from tasks.cli.naming import check_hosts
+from tasks.cli.pause import make_pause
 from worker.errors import UnknownHost
 from worker.fleet import HostSettings
 from worker.hosts import parse_host
