@@ -1,16 +1,18 @@
 """Celery's settings and the beat schedule, built from worker.settings; each with its reason."""
 
-import logging
-
+from worker.broker import check_url
 from worker.limits import GRACE_S, LONGEST_BACKOFF_S
-from worker.schedule import beat_entries
+from worker.logs import get_logger, set_up_early_lines
+from worker.schedule import alert_entries, beat_entries
 from worker.settings import get_settings
 
 _settings = get_settings()
+set_up_early_lines(_settings)
 for _warning in _settings.warnings:
-    logging.getLogger("holystone.settings").warning(_warning)
+    get_logger(__name__).warning("setting set aside", why=_warning)
 
 _url = _settings.redis_url.get_secret_value()
+check_url(_url)
 _longest_hard_limit = _settings.longest_timeout_s + GRACE_S
 
 # Longer than any run and its back-off, or a run that still goes on is started again. Not much longer: a run
@@ -26,7 +28,7 @@ _socket = {
     "health_check_interval": 25,
 }
 
-imports = ("tasks.prune_build_cache",)
+imports = ("tasks.prune_build_cache", "tasks.watch_disk", "tasks.send_alerts")
 
 broker_url = _url
 broker_transport_options = {"visibility_timeout": _visibility_timeout, **_socket}
@@ -63,7 +65,6 @@ task_send_sent_event = True
 
 beat_scheduler = "worker.beat:Scheduler"
 beat_max_loop_interval = 5
-redbeat_redis_url = _url
 redbeat_lock_timeout = 30  # a killed beat is succeeded after this and one loop
 redbeat_redis_options = {"retry_period": -1, **_socket}
-beat_schedule = beat_entries(_settings.fleet)
+beat_schedule = beat_entries(_settings.fleet) | alert_entries(_settings.notify_urls)

@@ -18,17 +18,16 @@ def decide_alert(percent: float | None, alert_percent: int, was_above: bool) -> 
     return None if is_above == was_above else is_above
 
 
-def decide_early_prune(
-    percent: float | None, disk: DiskPolicy, prune: PrunePolicy, last_ts: float | None, now: float
-) -> bool:
-    """Whether to prune now, before the schedule says so: once in LADDER_EVERY_S at most.
-
-    A last time that lies ahead is a clock that was wrong, not a reason to wait for it.
-    """
-    if percent is None or disk.prune_percent is None or not (prune.enabled and disk.ladder):
+def decide_early_prune(percent: float | None, disk: DiskPolicy, prune: PrunePolicy) -> bool:
+    """Whether a disk this full is pruned before the schedule says so; LADDER_EVERY_S bounds how often."""
+    if percent is None or disk.prune_percent is None:
         return False
-    is_too_soon = last_ts is not None and 0 <= now - last_ts < LADDER_EVERY_S
-    return percent >= disk.prune_percent and not is_too_soon
+    return disk.enabled and prune.enabled and bool(disk.ladder) and percent >= disk.prune_percent
+
+
+def decide_asking_for_cache(last_ts: float | None, now: float) -> bool:
+    """Whether it is time to ask for the build cache's size; a last time that lies ahead is a wrong clock."""
+    return last_ts is None or not 0 <= now - last_ts < CACHE_EVERY_S
 
 
 def parse_cache_usage(stdout: str) -> int | None:

@@ -2,36 +2,47 @@
 
 import time
 
+import redis
 from celery import Task
 
-from worker.alerts import SEND_TASK, Alerts, compose, decide_wait_s
+from worker.alerts import SEND_TASK, Alerts, compose, countdown_s, decide_wait_s
 from worker.celery import app
 from worker.limits import message_limits
-from worker.logs import get_logger
 from worker.memory import open_redis
 from worker.notify import notify
 from worker.settings import get_settings
 
-log = get_logger(__name__)
-
 _LIMIT_S = 60
+_TRIES = 5
+_AGAIN_S = 30
 
 
-@app.task(bind=True, name=SEND_TASK, routine=True, **message_limits(_LIMIT_S))  # type: ignore[untyped-decorator]
+@app.task(  # type: ignore[untyped-decorator]
+    bind=True,
+    name=SEND_TASK,
+    routine=True,
+    autoretry_for=(redis.RedisError,),
+    retry_kwargs={"max_retries": _TRIES, "countdown": _AGAIN_S},
+    **message_limits(_LIMIT_S),
+)
 def send_alerts(self: Task) -> dict[str, object]:
     """Returns {"alerts": how many were told of, "delivered": whether every URL took the message}.
 
-    Waits, as a message of its own, while more alerts come. Raises redis.RedisError.
+    Waits, as a message of its own, while more alerts come. What was taken is sent by this task alone, and
+    again where it was killed or no service took it, up to _TRIES times.
     """
-    settings = get_settings()
+    settings, task_id = get_settings(), str(self.request.id)
     with open_redis(settings) as client:
         alerts = Alerts(client)
-        if wait_s := decide_wait_s(alerts.waiting(), time.time(), settings.notify_join_s):
-            self.apply_async(countdown=wait_s)
+        wait_s = decide_wait_s(alerts.waiting(), time.time(), settings.notify_join_s)
+        if wait_s and not self.request.retries:
+            self.apply_async(countdown=countdown_s(wait_s))
             return {"alerts": 0, "delivered": False, "waits_s": round(wait_s, 1)}
-        told = alerts.drain()
-    if not told:
-        return {"alerts": 0, "delivered": False}
-    delivered = notify(settings.notify_urls, *compose(told))
-    log.info("alerts sent", alerts=len(told), delivered=delivered)
+        told = alerts.take(task_id)
+        if not told:
+            return {"alerts": 0, "delivered": False}
+        delivered = notify(settings.notify_urls, *compose(told))
+        if not delivered and self.request.retries < _TRIES:
+            raise self.retry(countdown=_AGAIN_S, max_retries=_TRIES)
+        alerts.done(task_id)
     return {"alerts": len(told), "delivered": delivered}

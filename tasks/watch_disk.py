@@ -1,5 +1,6 @@
 """Looks at one host's disk between its prunes: cheap, and the first to know when it fills."""
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -7,11 +8,12 @@ from typing import Any
 
 from celery import Task
 
-from tasks import PRUNE_TASK, WATCH_JOB, WATCH_TASK
+from tasks import NO_HOST, PRUNE_TASK, WATCH_JOB, WATCH_TASK
 from tasks.disk_policy import (
-    CACHE_EVERY_S,
     CACHE_USAGE,
+    LADDER_EVERY_S,
     decide_alert,
+    decide_asking_for_cache,
     decide_early_prune,
     parse_cache_usage,
 )
@@ -20,27 +22,29 @@ from worker.alerts import DISK_FULL, DISK_OK, Alert, raise_alert
 from worker.celery import app
 from worker.disk_memory import DiskMemory, Disks
 from worker.docker import FileSystem
-from worker.errors import CommandFailed, HostUnreachable
+from worker.errors import CommandFailed, GateDenied, HolystoneError, HostUnreachable
 from worker.fleet import HostSettings, find_host
 from worker.limits import SoftLimitReached, message_limits, run_limited
 from worker.logs import get_logger
 from worker.look import disk, look
 from worker.memory import Memory, open_memory
 from worker.pause import Pauses, find_pause
-from worker.runs import count_success, tolerating_redis_outage
+from worker.runs import PAUSED, count_success, tolerating_redis_outage
 from worker.schedule import WATCH_LIMIT_S
 from worker.settings import Settings, get_settings
 from worker.shell import Shell, connect
 
 log = get_logger(__name__)
 
-NO_HOST = "no host configured: set HOLYSTONE_HOSTS"
 DISABLED = "watching is off (HOLYSTONE_DISK_ENABLED)"
 
 
 @dataclass
 class Reading:
-    """What one visit saw. `build_cache_bytes` is None where it was not asked for, or can't be read."""
+    """What one visit saw; it is still true when the visit is cut short.
+
+    `build_cache_bytes` is None where it was not asked for, or can't be read.
+    """
 
     disk: FileSystem | None = None
     build_cache_bytes: int | None = None
@@ -68,15 +72,18 @@ class WatchReport:
     started_at: str | None = None
 
 
-async def visit(host: HostSettings, settings: Settings, known: DiskMemory, now: float) -> Reading:
+async def visit(
+    host: HostSettings, settings: Settings, known: DiskMemory, now: float, reading: Reading
+) -> None:
     """Looks at the disk; asks docker only for what is not known. Raises the errors of worker.errors."""
     async with connect(host.host, settings) as shell:
-        reading = Reading(await read_disk(shell, known))
-        if known.build_cache_ts is None or now - known.build_cache_ts >= CACHE_EVERY_S:
+        reading.disk = await read_disk(shell, known)
+        if decide_asking_for_cache(known.build_cache_ts, now):
             reading.asked_for_cache = True
-            usage = await shell.run(CACHE_USAGE)
-            reading.build_cache_bytes = parse_cache_usage(usage.stdout) if usage.exit_status == 0 else None
-        return reading
+            with contextlib.suppress(GateDenied):  # an older gate: the disk was read all the same
+                usage = await shell.run(CACHE_USAGE)
+                if usage.exit_status == 0:
+                    reading.build_cache_bytes = parse_cache_usage(usage.stdout)
 
 
 async def read_disk(shell: Shell, known: DiskMemory) -> FileSystem:
@@ -98,13 +105,13 @@ def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trig
     name, now, disks = host.host.name, time.time(), Disks(memory.client)
     started_at = utc_text(datetime.fromtimestamp(now, UTC))
     if pause := find_pause(Pauses(memory.client).of(name), name, now):
+        memory.count_skip(name, PAUSED)
         return WatchReport(name, "skipped", str(pause), trigger=trigger, started_at=started_at)
-    known = disks.read(name)
-    try:
-        reading = run_limited(visit(host, settings, known, now), WATCH_LIMIT_S)
-    except SoftLimitReached as error:
-        raise HostUnreachable(f"{name}: its disk was not read within {WATCH_LIMIT_S} s") from error
-    assert reading.disk is not None
+    known, reading = disks.read(name), Reading()
+    with contextlib.suppress(SoftLimitReached):
+        run_limited(visit(host, settings, known, now, reading), WATCH_LIMIT_S)
+    if reading.disk is None:
+        raise HostUnreachable(f"{name}: its disk was not read within {WATCH_LIMIT_S} s")
     percent = reading.disk.used_percent
     alert = decide_alert(percent, host.disk.alert_percent, known.above)
     early_prune = None
@@ -112,11 +119,11 @@ def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trig
         disks.record(name, reading.disk, now)
         if reading.asked_for_cache:
             disks.record_build_cache(name, reading.build_cache_bytes, now)
-        if alert is not None:
+        if alert is not None and disks.record_above(name, alert):
             log.warning("disk full" if alert else "disk has room", used_percent=percent)
             tell(host, percent, alert, memory, settings, now)
-    if decide_early_prune(percent, host.disk, host.prune, known.early_prune_ts, now):
-        disks.record_early_prune(name, now)  # first: rather none than two
+    is_wanted = decide_early_prune(percent, host.disk, host.prune)
+    if is_wanted and disks.claim_early_prune(name, LADDER_EVERY_S):  # claimed first: rather none than two
         early_prune = send_early_prune(task, host)
         log.info("early prune sent", used_percent=percent, prune_task_id=early_prune)
     duration_s = round(time.time() - now, 2)
@@ -139,22 +146,27 @@ def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trig
 def tell(
     host: HostSettings, percent: float | None, above: bool, memory: Memory, settings: Settings, now: float
 ) -> None:
-    """Remembers on which side of its mark the disk is now, and tells people."""
-    name = host.host.name
-    Disks(memory.client).record_above(name, above)
+    """Tells people on which side of its mark the disk is now."""
     text = f"{percent} % in use; its alert mark is {host.disk.alert_percent} %."
-    raise_alert(memory.client, settings, Alert(DISK_FULL if above else DISK_OK, name, text, now))
+    raise_alert(memory.client, settings, Alert(DISK_FULL if above else DISK_OK, host.host.name, text, now))
 
 
 def send_early_prune(task: Task, host: HostSettings) -> str:
     """Sends a prune that tries the ladder's ages; returns its task id."""
     limits = message_limits(host.prune.timeout_s)
     kwargs = {"host": host.host.name, "trigger": "disk"}
-    sent = task.app.send_task(PRUNE_TASK, kwargs=kwargs, expires=host.prune.interval_s, **limits)
+    sent = task.app.send_task(PRUNE_TASK, kwargs=kwargs, expires=LADDER_EVERY_S, **limits)
     return str(sent.id)
 
 
-@app.task(bind=True, name=WATCH_TASK, job=WATCH_JOB, routine=True, **message_limits(WATCH_LIMIT_S))  # type: ignore[untyped-decorator]
+@app.task(  # type: ignore[untyped-decorator]
+    bind=True,
+    throws=(HolystoneError,),
+    name=WATCH_TASK,
+    job=WATCH_JOB,
+    routine=True,
+    **message_limits(WATCH_LIMIT_S),
+)
 def watch_disk(self: Task, host: str | None = None, *, trigger: str = "manual") -> dict[str, Any]:
     """Looks at the disk of `host`; the only one, if left out. Returns a WatchReport.
 

@@ -1,5 +1,6 @@
 """What people are told of: a host that keeps failing, or is back; a disk that fills. In one message."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +14,10 @@ from worker.settings import Settings
 KEY = "holystone:alerts"
 FAILURES = 3  # in a row, before anybody is told
 LONGEST_WAIT = 15  # times `notify_join_s`, from the first alert to its message
-MOST_LINES = 20
+MOST_LINES, LONGEST_LINE = 10, 160  # Discord takes 2,000 characters
+REMEMBERED_S = 7 * 86_400  # a job that was switched off while it failed must not mute its host for ever
 SEND_TASK = "tasks.send_alerts"
+LONGEST_COUNTDOWN_S = 30
 
 # Kinds, as a title says them after a host or a number of hosts; the worst first.
 FAILING, DISK_FULL, BACK, DISK_OK = KINDS = ("failing", "disk full", "back", "disk has room")
@@ -34,21 +37,22 @@ def decide_wait_s(alerts: Sequence[Alert], now: float, join_s: float) -> float:
     """Seconds until `alerts`, in the order of their coming, are to be sent; 0 is now.
 
     They wait until nothing new came for `join_s`, so that an outage is one message and not a thousand, but
-    not for ever.
+    not for ever, and not for a clock that was wrong.
     """
     if not alerts:
         return 0
-    quiet_at, latest = alerts[-1].ts + join_s, alerts[0].ts + LONGEST_WAIT * join_s
-    return min(max(min(quiet_at, latest) - now, 0), join_s)  # not longer, should a clock be wrong
+    wait_s = min(alerts[-1].ts + join_s, alerts[0].ts + LONGEST_WAIT * join_s) - now
+    return wait_s if 0 < wait_s <= join_s else 0
 
 
 def compose(alerts: Sequence[Alert]) -> tuple[str, str]:
     """(title, body) of the one message that tells of `alerts`, the worst first."""
     by_kind = {kind: [alert for alert in alerts if alert.kind == kind] for kind in KINDS}
     title = ", ".join(f"{_hosts(some)} {kind}" for kind, some in by_kind.items() if some)
-    lines = [f"{alert.host}: {alert.text}" for some in by_kind.values() for alert in some]
+    told = [f"{alert.host}: {' '.join(alert.text.split())}" for some in by_kind.values() for alert in some]
+    lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in dict.fromkeys(told)]
     if len(lines) > MOST_LINES:
-        lines = [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more; `holystone hosts` shows all"]
+        lines = [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more"]
     return f"Holystone: {title}", "\n".join(lines)
 
 
@@ -58,39 +62,40 @@ def _hosts(alerts: Sequence[Alert]) -> str:
 
 
 class Alerts:
-    """The alerts that wait in Redis. Every method is one round trip; all raise redis.RedisError."""
+    """The alerts in Redis. Every method is one round trip; all raise redis.RedisError."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def add(self, alert: Alert) -> tuple[int, Alert]:
-        """Appends one; returns how many wait now, and the first of them."""
-        with self._redis.pipeline() as pipe:
-            pipe.rpush(KEY, json.dumps(asdict(alert)))
-            pipe.lindex(KEY, 0)
-            count, first = pipe.execute()
-        return count, _decode(first)
+    def add(self, alert: Alert) -> int:
+        """Puts one with those that wait; returns how many wait now."""
+        return cast(int, self._redis.rpush(KEY, json.dumps(asdict(alert))))
 
     def waiting(self) -> list[Alert]:
         """All that wait, in the order of their coming."""
-        return [_decode(text) for text in cast("list[str]", self._redis.lrange(KEY, 0, -1))]
+        return _decode(cast("list[str]", self._redis.lrange(KEY, 0, -1)))
 
-    def drain(self) -> list[Alert]:
-        """All that wait, which wait no longer: no other call returns them."""
-        with self._redis.pipeline() as pipe:
-            pipe.lrange(KEY, 0, -1)
-            pipe.delete(KEY)
-            return [_decode(text) for text in pipe.execute()[0]]
+    def take(self, task_id: str) -> list[Alert]:
+        """All that wait, now in the hands of one task: no other gets them, and it gets them each time."""
+        taken = f"{KEY}:{task_id}"
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.renamenx(KEY, taken)
+            pipe.expire(taken, REMEMBERED_S)
+            pipe.lrange(taken, 0, -1)
+            return _decode(pipe.execute(raise_on_error=False)[2])  # there may be none to rename
+
+    def done(self, task_id: str) -> None:
+        """What the task took was sent, or given up."""
+        self._redis.delete(f"{KEY}:{task_id}")
 
 
-def _decode(text: str) -> Alert:
-    return Alert(**json.loads(text))
-
-
-def decide_sending(count: int, first: Alert, now: float, join_s: float) -> bool:
-    """Whether a new alert, now one of `count`, needs a task that sends them: none is on its way yet, or it
-    was lost."""
-    return count == 1 or now - first.ts > 2 * LONGEST_WAIT * join_s
+def _decode(texts: Sequence[str]) -> list[Alert]:
+    """Without what can't be read: another version may have written it."""
+    alerts = []
+    for text in texts:
+        with contextlib.suppress(ValueError, TypeError):
+            alerts.append(Alert(**json.loads(text)))
+    return alerts
 
 
 def note_failing(client: redis.Redis, settings: Settings, host: str, job: str, text: str, now: float) -> None:
@@ -98,18 +103,21 @@ def note_failing(client: redis.Redis, settings: Settings, host: str, job: str, t
     with client.pipeline() as pipe:
         pipe.sadd(_failing(host), job)
         pipe.scard(_failing(host))
-        if pipe.execute() == [1, 1]:
-            told = f"failed {FAILURES} times in a row. {text}"
-            raise_alert(client, settings, Alert(FAILING, host, told, now))
+        pipe.expire(_failing(host), REMEMBERED_S)
+        is_news = pipe.execute()[:2] == [1, 1]
+    if is_news:
+        told = f"{job} failed {FAILURES} times in a row. {text}"
+        raise_alert(client, settings, Alert(FAILING, host, told, now))
 
 
 def note_working(client: redis.Redis, settings: Settings, host: str, job: str, now: float) -> None:
-    """A job that was failing on a host has succeeded: an alert, if that was the last one."""
+    """A job has succeeded: an alert, if it was the last one that was failing on the host."""
     with client.pipeline() as pipe:
         pipe.srem(_failing(host), job)
         pipe.scard(_failing(host))
-        if pipe.execute() == [1, 0]:
-            raise_alert(client, settings, Alert(BACK, host, f"{job} works again.", now))
+        is_news = pipe.execute() == [1, 0]
+    if is_news:
+        raise_alert(client, settings, Alert(BACK, host, f"{job} works again.", now))
 
 
 def _failing(host: str) -> str:
@@ -118,9 +126,11 @@ def _failing(host: str) -> str:
 
 def raise_alert(client: redis.Redis, settings: Settings, alert: Alert) -> None:
     """Puts the alert with those that wait, and has them sent in time. Raises redis.RedisError, or what
-    Celery raises where a message can't be sent."""
-    if not settings.notify_urls:
-        return
-    count, first = Alerts(client).add(alert)
-    if decide_sending(count, first, alert.ts, settings.notify_join_s):
-        current_app.send_task(SEND_TASK, countdown=settings.notify_join_s)
+    Celery raises where a message can't be sent; beat's next one makes up for that."""
+    if settings.notify_urls and Alerts(client).add(alert) == 1:
+        current_app.send_task(SEND_TASK, countdown=countdown_s(settings.notify_join_s))
+
+
+def countdown_s(wait_s: float) -> float:
+    """How long a message may wait for its time: the visibility timeout gives it to another worker later."""
+    return min(wait_s, LONGEST_COUNTDOWN_S)

@@ -1,18 +1,19 @@
 """What Redis remembers of each host's disk, whichever job looked at it."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import redis
 
 from worker.docker import FileSystem
+
+_ABOVE = "holystone:disk_above"  # the hosts whose disk is above its alert mark
 
 
 @dataclass(frozen=True)
 class DiskMemory:
     """The last look at one host's disk. Times are Unix seconds, sizes bytes; None is not known.
 
-    `above` is whether the disk was above its alert mark, `early_prune_ts` when a prune was last begun early.
+    `above` is whether people were told last that the disk is full.
     """
 
     disk: FileSystem | None = None
@@ -20,10 +21,9 @@ class DiskMemory:
     build_cache_bytes: int | None = None
     build_cache_ts: float | None = None
     above: bool = False
-    early_prune_ts: float | None = None
 
     @classmethod
-    def from_fields(cls, fields: dict[str, str]) -> "DiskMemory":
+    def from_fields(cls, fields: dict[str, str], above: bool) -> "DiskMemory":
         def number(key: str) -> float | None:
             return float(fields[key]) if fields.get(key) else None
 
@@ -34,8 +34,7 @@ class DiskMemory:
             ts=number("ts"),
             build_cache_bytes=None if cache is None else int(cache),
             build_cache_ts=number("build_cache_ts"),
-            above=fields.get("above") == "1",
-            early_prune_ts=number("early_prune_ts"),
+            above=above,
         )
 
 
@@ -46,7 +45,11 @@ class Disks:
         self._redis = client
 
     def read(self, host: str) -> DiskMemory:
-        return DiskMemory.from_fields(cast("dict[str, str]", self._redis.hgetall(_key(host))))
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(_key(host))
+            pipe.sismember(_ABOVE, host)
+            fields, above = pipe.execute()
+        return DiskMemory.from_fields(fields, bool(above))
 
     def record(self, host: str, disk: FileSystem, now: float) -> None:
         """A reading; the path stands for docker's root, so that the next look need not ask for it."""
@@ -58,11 +61,13 @@ class Disks:
         fields = {"build_cache_bytes": "" if size is None else size, "build_cache_ts": now}
         self._redis.hset(_key(host), mapping=fields)
 
-    def record_above(self, host: str, above: bool) -> None:
-        self._redis.hset(_key(host), mapping={"above": int(above)})
+    def record_above(self, host: str, above: bool) -> bool:
+        """Whether that is news: of two workers that see the disk cross its mark, one."""
+        return bool(self._redis.sadd(_ABOVE, host) if above else self._redis.srem(_ABOVE, host))
 
-    def record_early_prune(self, host: str, now: float) -> None:
-        self._redis.hset(_key(host), mapping={"early_prune_ts": now})
+    def claim_early_prune(self, host: str, seconds: int) -> bool:
+        """Whether an early prune may be sent now; then no other may for so long, whoever asks."""
+        return bool(self._redis.set(f"holystone:early_prune:{host}", "sent", nx=True, ex=seconds))
 
 
 def _key(host: str) -> str:

@@ -1,7 +1,6 @@
 """Pauses: no run of a host, or of any, acts until a time or until it is resumed. Kept in Redis."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import cast
 import redis
 
 KEY = "holystone:paused"
+LATEST_TS = 4e9 + 100 * 366 * 86_400  # no pause is longer than 100 years; NaN is not below it either
 ALL = "*"  # stands for every host, those of tomorrow included; no host can be called so
 
 
@@ -67,7 +67,7 @@ def _decode(text: str) -> Pause:
     try:
         found = json.loads(text)
         until_ts = None if found["until_ts"] is None else float(found["until_ts"])
-        if until_ts is None or math.isfinite(until_ts):
+        if until_ts is None or 0 <= until_ts < LATEST_TS:
             return Pause(str(found["by"]), until_ts)
     except (ValueError, TypeError, KeyError):
         pass

@@ -1,11 +1,12 @@
 """The beat schedule: one entry per host and job (pure)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.fleet import HostSettings
 from worker.limits import message_limits
 
+ALERTS_EVERY_S = 300
 WATCH_LIMIT_S = 60  # seconds for one look at a disk
 DUE_HEADER = "holystone_due"  # message header: Unix seconds when beat's run was due
 
@@ -35,6 +36,13 @@ def beat_entries(fleet: Mapping[str, HostSettings]) -> dict[str, dict[str, Any]]
         if host.disk.enabled
     }
     return prunes | looks
+
+
+def alert_entries(notify_urls: Sequence[object]) -> dict[str, dict[str, Any]]:
+    """Celery's `beat_schedule` for alerts whose message was lost: what still waits is sent then."""
+    options = {"expires": ALERTS_EVERY_S - 1, "ignore_result": True}
+    entry = {"task": "tasks.send_alerts", "schedule": float(ALERTS_EVERY_S), "options": options}
+    return {"send-alerts": entry} if notify_urls else {}
 
 
 def _entry(task: str, host: str, interval_s: int, options: dict[str, Any]) -> dict[str, Any]:

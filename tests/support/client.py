@@ -79,7 +79,7 @@ class Sent:
 def environment(
     url: str, hosts: str = "local", commands: Path | None = None, **settings: object
 ) -> dict[str, str]:
-    """HOLYSTONE_ variables for a worker or beat; `commands` is put first on its PATH. Disks are not watched."""
+    """HOLYSTONE_ variables of a worker or beat that watches no disks; `commands` comes first on its PATH."""
     env = {"HOLYSTONE_REDIS_URL": url, "HOLYSTONE_HOSTS": hosts, "HOLYSTONE_DISK_ENABLED": "false"}
     env |= {f"HOLYSTONE_{name.upper()}": str(value) for name, value in settings.items()}
     if commands is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from worker.alerts import (
     BACK,
     DISK_FULL,
     FAILING,
-    LONGEST_WAIT,
     MOST_LINES,
     Alert,
+    _decode,
     compose,
-    decide_sending,
     decide_wait_s,
 )
 
@@ -35,26 +37,12 @@ def _failing(host: str = "build-01", ago_s: float = 0) -> Alert:
         ([100, 30], 30),  # another one came meanwhile
         ([899, 30], 1),
         ([900, 0], 0),  # but not for ever
-        ([-3600], 60),  # a clock that was wrong
+        ([-3600], 0),  # a clock that was wrong
+        ([3600, -1], 0),
     ],
 )
 def test_alerts_wait_until_nothing_new_comes_but_not_for_ever(ages_s: list[float], wait_s: float) -> None:
     assert decide_wait_s([_failing(ago_s=age) for age in ages_s], NOW, JOIN_S) == wait_s
-
-
-@pytest.mark.parametrize(
-    ("count", "first_age_s", "wanted"),
-    [
-        (1, 0, True),
-        (2, 30, False),
-        (2, 2 * LONGEST_WAIT * JOIN_S, False),
-        (2, 2 * LONGEST_WAIT * JOIN_S + 1, True),
-    ],
-)
-def test_one_task_sends_them_all_and_a_lost_one_is_replaced(
-    count: int, first_age_s: float, wanted: bool
-) -> None:
-    assert decide_sending(count, _failing(ago_s=first_age_s), NOW, JOIN_S) is wanted
 
 
 def test_one_failing_host_is_named_in_the_title() -> None:
@@ -77,4 +65,17 @@ def test_a_fleet_does_not_fill_the_screen() -> None:
     title, body = compose([_failing(f"build-{n}") for n in range(1000)])
     assert title == "Holystone: 1000 hosts failing"
     assert len(body.splitlines()) == MOST_LINES + 1
-    assert body.endswith("and 980 more; `holystone hosts` shows all")
+    assert body.endswith("and 990 more")
+    assert len(body) < 2000
+
+
+def test_a_host_s_own_words_are_one_short_line_and_said_once() -> None:
+    long = Alert(FAILING, "a", "CommandFailed: 1st\n2nd " + "x" * 1000, NOW)
+    _, body = compose([long, long])
+    assert body.startswith("a: CommandFailed: 1st 2nd xxx")
+    assert (len(body), body[-1]) == (161, "…")
+
+
+def test_what_another_version_wrote_costs_no_other_alert() -> None:
+    good = json.dumps(asdict(_failing()))
+    assert _decode(["", "[]", '{"kind": "failing"}', good, '{"new": 1}']) == [_failing()]

@@ -103,23 +103,65 @@ def test_flower_sees_arguments_start_and_events(load: Load) -> None:
 
 def test_everything_lives_in_the_one_redis(load: Load) -> None:
     config = load(REDIS_URL="redis://:pw@redis:6379/5")
-    assert {config.broker_url, config.result_backend, config.redbeat_redis_url} == {
-        "redis://:pw@redis:6379/5"
+    assert {config.broker_url, config.result_backend} == {"redis://:pw@redis:6379/5"}
+
+
+@pytest.mark.parametrize(
+    "password", ["hun/ter2", "1/hun@ter2", "hunter2#", "hunter2?x", "[hunter2", "12?hunter2", "hunter2/3"]
+)
+def test_a_url_with_a_bare_password_that_can_not_be_read_is_one_line_without_it(
+    load: Load, password: str
+) -> None:
+    for user in ("", "user"):
+        with pytest.raises(SystemExit) as ended:
+            load(REDIS_URL=f"redis://{user}:{password}@redis:6379/0")
+        (line,) = str(ended.value).splitlines()
+        assert line.startswith("HOLYSTONE_REDIS_URL can't be read; it is written redis://")
+        assert "ter2" not in line
+        assert ended.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis",
+        "redis:///0",
+        "redis://:hun%2Fter@[::1]:6379/0",
+        "rediss://u:p@h:1/0?ssl_cert_reqs=none",
+    ],
+)
+def test_any_other_url_is_celery_s(load: Load, url: str) -> None:
+    assert load(REDIS_URL=url).broker_url == url
+
+
+def test_no_setting_holds_the_password_under_a_name_that_celery_would_show(load: Load) -> None:
+    """`celery inspect conf` and Flower mask these two alone."""
+    config = load(REDIS_URL="redis://:hunter2@redis:6379/5")
+    holding = {
+        name
+        for name in dir(config)
+        if name.islower() and name[0] != "_" and "hunter2" in repr(getattr(config, name))
     }
+    assert holding == {"broker_url", "result_backend"}
 
 
 def test_the_schedule_is_that_of_the_settings(load: Load) -> None:
-    config = load(HOSTS="ssh://a local", PRUNE_INTERVAL_S="60")
-    assert list(config.beat_schedule) == ["prune-build-cache:a", "prune-build-cache:local"]
-    assert {entry["schedule"] for entry in config.beat_schedule.values()} == {60.0}
+    config = load(HOSTS="ssh://a local", PRUNE_INTERVAL_S="60", DISK_INTERVAL_S="30")
+    assert {name: entry["schedule"] for name, entry in config.beat_schedule.items()} == {
+        "prune-build-cache:a": 60.0,
+        "prune-build-cache:local": 60.0,
+        "watch-disk:a": 30.0,
+        "watch-disk:local": 30.0,
+    }
     assert {entry["task"].rpartition(".")[0] for entry in config.beat_schedule.values()} == {"tasks"}
-    assert config.imports == ("tasks.prune_build_cache",)
+    assert config.imports == ("tasks.prune_build_cache", "tasks.watch_disk", "tasks.send_alerts")
     assert config.beat_scheduler == "worker.beat:Scheduler"
 
 
 @pytest.mark.parametrize("off", ["false", "garbage"])
-def test_with_the_kill_switch_off_nothing_is_scheduled(load: Load, off: str) -> None:
-    assert load(HOSTS="ssh://a", PRUNE_ENABLED=off).beat_schedule == {}
+def test_with_the_kill_switches_off_nothing_is_scheduled(load: Load, off: str) -> None:
+    assert list(load(HOSTS="ssh://a", PRUNE_ENABLED=off).beat_schedule) == ["watch-disk:a"]
+    assert load(HOSTS="ssh://a", PRUNE_ENABLED=off, DISK_ENABLED=off).beat_schedule == {}
 
 
 def test_a_killed_beat_is_succeeded_within_a_minute(load: Load) -> None:

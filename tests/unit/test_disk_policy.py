@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from tasks.disk_policy import (
+    CACHE_EVERY_S,
     CACHE_USAGE,
-    LADDER_EVERY_S,
     decide_alert,
+    decide_asking_for_cache,
     decide_early_prune,
     parse_cache_usage,
 )
@@ -46,34 +47,36 @@ def test_a_crossing_is_told_of_once(percents: list[float | None], alerts: list[b
     assert told == alerts
 
 
+@pytest.mark.parametrize(("percent", "wanted"), [(89.9, False), (90.0, True), (100.0, True), (None, False)])
+def test_a_disk_at_its_mark_is_pruned_early(percent: float | None, wanted: bool) -> None:
+    assert decide_early_prune(percent, DISK, PRUNE) is wanted
+
+
 @pytest.mark.parametrize(
-    ("percent", "last_ts", "wanted"),
+    ("last_ts", "wanted"),
     [
-        (89.9, None, False),
-        (90.0, None, True),
-        (None, None, False),
-        (99.0, NOW, False),
-        (99.0, NOW - LADDER_EVERY_S + 0.1, False),
-        (99.0, NOW - LADDER_EVERY_S, True),
-        (99.0, NOW + 60, True),
+        (None, True),
+        (NOW - CACHE_EVERY_S, True),
+        (NOW - CACHE_EVERY_S + 0.1, False),
+        (NOW, False),
+        (NOW + 1, True),
     ],
 )
-def test_a_full_disk_is_pruned_early_once_an_hour(
-    percent: float | None, last_ts: float | None, wanted: bool
-) -> None:
-    assert decide_early_prune(percent, DISK, PRUNE, last_ts, NOW) is wanted
+def test_the_build_cache_is_asked_for_once_an_hour(last_ts: float | None, wanted: bool) -> None:
+    assert decide_asking_for_cache(last_ts, NOW) is wanted
 
 
 @pytest.mark.parametrize(
     ("disk", "prune"),
     [
         (replace(DISK, prune_percent=None), PRUNE),
+        (replace(DISK, enabled=False), PRUNE),
         (replace(DISK, ladder=()), PRUNE),
         (DISK, replace(PRUNE, enabled=False)),
     ],
 )
 def test_nothing_is_pruned_early_where_that_is_not_wanted(disk: DiskPolicy, prune: PrunePolicy) -> None:
-    assert decide_early_prune(100.0, disk, prune, None, NOW) is False
+    assert decide_early_prune(100.0, disk, prune) is False
 
 
 @pytest.mark.parametrize(

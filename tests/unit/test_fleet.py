@@ -252,5 +252,11 @@ def test_what_makes_no_sense_never_prunes_more_than_was_meant(
     assert any(variable in warning and held in warning for warning in settings.warnings)
 
 
+@pytest.mark.parametrize("never", ["0", "false", "''", "'never'"])
+def test_a_host_that_writes_never_in_its_own_way_is_not_pruned_early(load: Any, never: str) -> None:
+    toml = f"[disk]\nprune_percent = 90\n[hosts.a]\nurl = 'ssh://a'\ndisk.prune_percent = {never}\n"
+    assert load(toml).fleet["a"].disk.prune_percent is None
+
+
 def test_a_ladder_is_taken_longest_age_first(load: Any) -> None:
     assert load(HOSTS="local", DISK_LADDER="1h 7d, 24h").fleet["local"].disk.ladder == ("168h", "24h", "1h")

@@ -10,7 +10,7 @@ from worker.fleet import HostSettings
 from worker.hosts import parse_host
 from worker.limits import GRACE_S
 from worker.policies import UNWATCHED, PrunePolicy
-from worker.schedule import beat_entries, entry_name
+from worker.schedule import alert_entries, beat_entries, entry_name
 
 POLICY = PrunePolicy(True, 21_600, "24h", False, 120, 0)
 
@@ -54,6 +54,12 @@ def test_a_disk_that_is_watched_has_an_entry_whose_result_is_not_kept() -> None:
             "options": {"expires": 299, "ignore_result": True, "soft_time_limit": 60, "time_limit": 90},
         }
     }
+
+
+def test_lost_alerts_are_looked_for_where_there_is_somebody_to_tell() -> None:
+    assert alert_entries(()) == {}
+    (entry,) = alert_entries(("json://inbox",)).values()
+    assert (entry["task"], entry["schedule"]) == ("tasks.send_alerts", 300.0)
 
 
 def test_no_host_no_entry() -> None:
