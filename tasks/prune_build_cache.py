@@ -10,13 +10,15 @@ from typing import Any, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
-from tasks import PRUNE_JOB, PRUNE_TASK
+from tasks import NO_HOST, PRUNE_JOB, PRUNE_TASK
+from tasks.prune_following import LeftPrune, decide_wait, engine_ts, follow, follow_overtaken, to_note
 from tasks.prune_on_host import Progress, preview, prune
 from tasks.prune_policy import (
     PruneArguments,
     check_arguments,
     choose_soft_limit_s,
     decide_prune,
+    reason_not_to_run,
     worth_telling,
 )
 from tasks.prune_report import (
@@ -26,6 +28,8 @@ from tasks.prune_report import (
     utc_text,
 )
 from worker.celery import app
+from worker.disk_memory import Disks
+from worker.docker import Engine
 from worker.errors import (
     CommandTimedOut,
     HolystoneError,
@@ -34,17 +38,29 @@ from worker.errors import (
     to_record,
 )
 from worker.limits import MAX_RETRIES, SoftLimitReached, backoff_s, message_limits, run_limited
+from worker.logs import get_logger
 from worker.look import look
 from worker.memory import Memory, open_memory
 from worker.notify import notify
-from worker.runs import Finished, Run, Skipped, check_delivery, engine_lock, tolerating_redis_outage
+from worker.runs import (
+    Finished,
+    Run,
+    Skipped,
+    check_delivery,
+    check_pause,
+    count_failure,
+    count_success,
+    engine_lock,
+    tolerating_redis_outage,
+)
 from worker.schedule import DUE_HEADER
 from worker.settings import Settings, get_settings
 from worker.shell import connect
 
-NO_HOST = "no host configured: set HOLYSTONE_HOSTS"
-DISABLED = "pruning is off (HOLYSTONE_PRUNE_ENABLED)"
+log = get_logger(__name__)
+
 RAN_RECENTLY = "ran recently"
+ROOM_AGAIN = "there is room on the disk again, or it can't be read"
 MAY_STILL_RUN = "an earlier prune may still run on this engine"
 
 
@@ -53,18 +69,28 @@ async def visit(
 ) -> None:
     """Goes to the host and does the work. Raises Skipped, Finished, and the errors of worker.errors."""
     async with connect(arguments.host, settings) as shell:
+        progress.looked_at = time.monotonic()
         progress.engine = engine = await look(shell)
+        progress.looked_until = time.monotonic()
+        log.info("host looked at", engine=engine.server, client=engine.client, builder=engine.builder)
         if arguments.dry_run:
             progress.preview = await preview(shell, arguments, engine)
             return
         async with engine_lock(run, memory, engine.id):
             await asyncio.to_thread(memory.record_engine, run.host, engine.id)
-            left_by = await asyncio.to_thread(memory.may_still_run, engine.id)
-            if arguments.scheduled and left_by not in (None, run.task_id):
+            progress.followed = await follow(shell, memory, engine, progress.looked_at)
+            interval_s = arguments.policy.interval_s
+            if decide_wait(progress.followed, run.task_id, arguments.trigger, time.time(), interval_s):
                 raise Skipped(MAY_STILL_RUN)
-            if not arguments.scheduled:
+            if arguments.trigger == "manual":  # an early one must not make the scheduled one wait
                 await asyncio.to_thread(memory.record_start, run.host, run.task_id, run.due_ts)
             await prune(shell, arguments, engine, progress)
+            if not progress.passes:
+                raise Skipped(ROOM_AGAIN)
+            if progress.followed and not progress.followed.ended:
+                progress.followed = await follow_overtaken(
+                    shell, memory, engine, progress.looked_at, progress.followed, len(progress.passes)
+                )
 
 
 def perform(
@@ -81,7 +107,7 @@ def perform(
     except HolystoneError as error:
         with tolerating_redis_outage():  # before the result is there: who sees it may look here next
             if not arguments.dry_run:
-                memory.record_failure(run.host, repr(error))
+                count_failure(run.host, error, memory, settings)
             error.is_remembered = True
             memory.finish(run.attempt, to_record(error))
         raise
@@ -96,12 +122,14 @@ def attempt(
     soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, arguments.policy.timeout_s)
     try:
         is_first = check_delivery(run, memory)
+        check_pause(run, memory)
         if arguments.scheduled and is_first and not arguments.dry_run:
             record_scheduled_start(run, arguments, memory)
+        log.info("run started", task=PRUNE_TASK, trigger=arguments.trigger, attempt=run.retries + 1)
         run_limited(visit(run, arguments, settings, memory, progress), soft_limit_s)
-        reason = None
-    except Skipped as skipped:
-        reason = skipped.reason
+        skipped = None
+    except Skipped as reason:
+        skipped = reason
     except (SoftLimitReached, SoftTimeLimitExceeded) as error:
         reclaimed = sum_reclaimed(progress.passes)
         passes = len(progress.passes)
@@ -111,10 +139,12 @@ def attempt(
     finally:
         with tolerating_redis_outage():
             record_effects(run, arguments, memory, progress)
-    report = make_report(run, arguments, progress, reason, time.time())
+    report = make_report(run, arguments, progress, skipped.text if skipped else None, time.time())
+    if progress.passes:
+        count_success(run.host, report["reclaimed_bytes"], report["duration_s"], memory, settings)
     with tolerating_redis_outage():
-        if progress.passes:
-            memory.record_success(run.host, report["reclaimed_bytes"])
+        if skipped:
+            memory.count_skip(run.host, skipped.reason)
         memory.finish(run.attempt, report)
     if worth_telling(arguments, report["reclaimed_bytes"]):
         body = f"Pruned {report['reclaimed']} of build cache."
@@ -148,20 +178,42 @@ def try_again(
 
 def record_effects(run: Run, arguments: PruneArguments, memory: Memory, progress: Progress) -> None:
     """Remembers what was done on the host, however the run ended."""
+    if progress.after:
+        Disks(memory.client).record(run.host, progress.after, time.time())
     if reclaimed := sum_reclaimed(progress.passes):
         memory.add_reclaimed(run.host, reclaimed)
     if progress.engine is None:
         return
     if progress.pruning:
-        memory.note_may_still_run(progress.engine.id, run.task_id, arguments.policy.interval_s)
-    elif progress.passes:
-        memory.clear_may_still_run(progress.engine.id)  # prunes queue in the engine: the earlier one is over
+        note = to_note(left_prune(run, arguments, progress, progress.engine))
+        # For two intervals, as the next visit may come late; none is held up for more than one.
+        memory.note_may_still_run(progress.engine.id, note, 2 * arguments.policy.interval_s)
+    elif progress.passes and progress.followed and not progress.followed.ended:
+        # Prunes queue in the engine: the earlier one is over.
+        memory.clear_may_still_run(progress.engine.id, progress.followed.note)
+
+
+def left_prune(run: Run, arguments: PruneArguments, progress: Progress, engine: Engine) -> LeftPrune:
+    """The prune that this run leaves, for the next visit to follow."""
+    # With a pass before it rather too late, or that one's event could be taken for its own.
+    clock_read_at = progress.looked_at if progress.passes else progress.looked_until
+    return LeftPrune(
+        task_id=run.task_id,
+        host=run.host,
+        until=progress.steps[-1].until,
+        all=arguments.all,
+        builder=engine.builder,
+        left_ts=time.time(),
+        begun_ts=engine_ts(engine, clock_read_at, progress.sent_at),
+        free_bytes=progress.after.free_bytes if progress.after else None,
+    )
 
 
 @app.task(  # type: ignore[untyped-decorator]
     bind=True,
     throws=(HolystoneError,),  # one line in the worker's log; the traceback is with the result
     name=PRUNE_TASK,
+    job=PRUNE_JOB,
     **message_limits(get_settings().longest_timeout_s),  # the run itself keeps to its host's own
 )
 def prune_build_cache(
@@ -191,7 +243,7 @@ def prune_build_cache(
         started_ts=now,
         due_ts=float(due) if arguments.scheduled and due else now,
     )
-    if not arguments.policy.enabled:
-        return make_report(run, arguments, Progress(), DISABLED, now)
+    if reason := reason_not_to_run(arguments):
+        return make_report(run, arguments, Progress(), reason, now)
     with open_memory(settings, PRUNE_JOB) as memory:
         return perform(self, run, arguments, settings, memory)

@@ -1,14 +1,35 @@
 """What a prune does on its host: talks, and decides nothing."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tasks.prune_policy import PruneArguments, choose_records, decide_another_pass, preview_argv, prune_argv
+from tasks.prune_following import Followed
+from tasks.prune_policy import (
+    PruneArguments,
+    choose_records,
+    decide_age,
+    decide_another_pass,
+    preview_argv,
+    prune_argv,
+)
 from worker.ages import age_seconds
 from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records, parse_prune
-from worker.errors import CommandFailed
+from worker.errors import CommandFailed, GateDenied
+from worker.logs import get_logger
 from worker.look import disk
 from worker.shell import Shell
+
+log = get_logger(__name__)
+
+
+@dataclass
+class Step:
+    """The passes of one age, and the disk after them."""
+
+    until: str
+    passes: list[Pruned] = field(default_factory=list)
+    after: FileSystem | None = None
 
 
 @dataclass
@@ -18,20 +39,52 @@ class Progress:
     engine: Engine | None = None
     before: FileSystem | None = None
     after: FileSystem | None = None
-    passes: list[Pruned] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)  # more than one only in an early prune
     pruning: bool = False  # a prune was sent and has not ended
     preview: list[CacheRecord] | None = None
+    followed: Followed | None = None  # a prune that an earlier run left
+    looked_at: float = 0.0  # monotonic, before the look that found `engine`
+    looked_until: float = 0.0  # monotonic, after it
+    sent_at: float = 0.0  # monotonic, when the last prune was sent
+
+    @property
+    def passes(self) -> list[Pruned]:
+        """All passes, of all steps."""
+        return [done for step in self.steps for done in step.passes]
 
 
 async def prune(shell: Shell, arguments: PruneArguments, engine: Engine, progress: Progress) -> None:
-    """Prunes until nothing is left or the cap is reached. Raises CommandFailed or HostUnreachable."""
-    progress.before = await disk(shell, engine.root)
-    while decide_another_pass(progress.passes):
-        progress.pruning = True
-        completed = await shell.run(prune_argv(arguments.until, arguments.all), let_finish=True)
-        progress.pruning = False
-        progress.passes.append(parse_prune(completed.check().stdout))
-    progress.after = await disk(shell, engine.root)
+    """Prunes until nothing is left or the cap is reached; early, age by age until there is room.
+
+    Raises CommandFailed, GateDenied or HostUnreachable.
+    """
+    progress.before = progress.after = await disk(shell, engine.root)
+    while until := decide_age(arguments, len(progress.steps), progress.after):
+        step = Step(until)
+        progress.steps.append(step)
+        while decide_another_pass(step.passes):
+            progress.pruning, progress.sent_at = True, time.monotonic()
+            try:
+                completed = await shell.run(prune_argv(until, arguments.all), let_finish=True)
+            except GateDenied:
+                progress.pruning = False  # it never began
+                raise
+            progress.pruning = False
+            step.passes.append(parse_prune(completed.check().stdout))
+        step.after = progress.after = await disk(shell, engine.root)
+        _tell(step)
+
+
+def _tell(step: Step) -> None:
+    known = [done.reclaimed_bytes for done in step.passes if done.reclaimed_bytes is not None]
+    log.info(
+        "age pruned",
+        until=step.until,
+        passes=len(step.passes),
+        caches_deleted=sum(done.caches_deleted for done in step.passes),
+        reclaimed_bytes=sum(known) if known else None,
+        used_percent=step.after.used_percent if step.after else None,
+    )
 
 
 async def preview(shell: Shell, arguments: PruneArguments, engine: Engine) -> list[CacheRecord]:
@@ -44,4 +97,4 @@ async def preview(shell: Shell, arguments: PruneArguments, engine: Engine) -> li
             " ".join(argv), completed.exit_status, "no readable list of build cache was printed"
         )
     now = engine.now or datetime.now(UTC)  # the engine's clock: ages are measured by it
-    return choose_records(records, now, age_seconds(arguments.until), arguments.all)
+    return choose_records(records, now, age_seconds(arguments.ages[0]), arguments.all)

@@ -6,61 +6,80 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from worker.ages import to_until
-from worker.docker import CacheRecord, Pruned
-from worker.errors import InvalidArgument, UnknownHost
-from worker.fleet import PrunePolicy
+from worker.docker import CacheRecord, FileSystem, Pruned
+from worker.errors import InvalidArgument
+from worker.fleet import find_host
 from worker.hosts import Host
 from worker.look import bounded
+from worker.policies import UNWATCHED, PrunePolicy
 from worker.settings import Settings
 
+DISABLED = "pruning is off (HOLYSTONE_PRUNE_ENABLED)"
+NOT_EARLY = "no early prune is configured (HOLYSTONE_DISK_PRUNE_PERCENT, HOLYSTONE_DISK_LADDER)"
 MAX_PASSES = 5
 GB = 1024**3
 
 
 @dataclass(frozen=True)
 class PruneArguments:
-    """What one run was asked for, checked, its host's settings filled in. `until` is in the engines' form."""
+    """What one run was asked for, checked, its host's settings filled in. Ages are in the engines' form.
+
+    `ages` is one, or for an early prune (`trigger` "disk") all that may be tried, longest first, until less
+    than `below_percent` of the disk is in use.
+    """
 
     host: Host
     policy: PrunePolicy
-    until: str
+    ages: tuple[str, ...]
     all: bool
     dry_run: bool
     trigger: str
+    below_percent: float | None = None
 
     @property
     def scheduled(self) -> bool:
         return self.trigger == "schedule"
+
+    @property
+    def early(self) -> bool:
+        return self.trigger == "disk"
 
 
 def check_arguments(
     settings: Settings, host: Any, until: Any, all: Any, dry_run: Any, trigger: Any
 ) -> PruneArguments:
     """Raises UnknownHost, or InvalidArgument naming the argument and what it takes."""
-    if host is None:
-        if len(settings.fleet) > 1:
-            raise InvalidArgument(f"host: several are configured, name one of {', '.join(settings.fleet)}")
-        host = next(iter(settings.fleet))
-    if not isinstance(host, str) or host not in settings.fleet:
-        raise UnknownHost(str(host)[:300], list(settings.fleet))
-    configured = settings.fleet[host]
+    configured = find_host(settings.fleet, host)
     for name, value in (("all", all), ("dry_run", dry_run)):
         if value is not None and not isinstance(value, bool):
             raise InvalidArgument(f"{name}: {repr(value)[:100]} is neither true nor false")
-    if trigger not in ("manual", "schedule"):
-        raise InvalidArgument(f"trigger: {repr(trigger)[:100]} is neither 'manual' nor 'schedule'")
+    if trigger not in ("manual", "schedule", "disk"):
+        raise InvalidArgument(f"trigger: {repr(trigger)[:100]} is not 'manual', 'schedule' or 'disk'")
+    if trigger == "disk" and (until is not None or dry_run):
+        raise InvalidArgument("trigger: 'disk' takes its ages from disk.ladder; leave out until and dry_run")
     try:
         age = configured.prune.until if until is None else to_until(until)
     except ValueError as error:
         raise InvalidArgument(f"until: {error}") from error
+    early = configured.disk if configured.disk.enabled else UNWATCHED
     return PruneArguments(
         host=configured.host,
         policy=configured.prune,
-        until=age,
+        ages=early.ladder if trigger == "disk" else (age,),
         all=configured.prune.all if all is None else all,
         dry_run=bool(dry_run),
         trigger=trigger,
+        below_percent=early.prune_percent if trigger == "disk" else None,
     )
+
+
+def reason_not_to_run(arguments: PruneArguments) -> str | None:
+    """Why the settings forbid this run, if they do."""
+    if not arguments.policy.enabled:
+        return DISABLED
+    if arguments.early and not (arguments.ages and arguments.below_percent):
+        return NOT_EARLY
+    return None
 
 
 def decide_prune(prev_run_ts: float | None, now: float, interval_s: float) -> bool:
@@ -77,6 +96,20 @@ def choose_soft_limit_s(sent_s: float | None, task_default_s: float | None, own_
     Task.apply_async copies the task's default, the longest of all hosts, into every message.
     """
     return own_s if sent_s is None or sent_s == task_default_s else float(sent_s)
+
+
+def decide_age(arguments: PruneArguments, done: int, disk: FileSystem | None) -> str | None:
+    """The age to prune by after `done` ages; None where that is all.
+
+    An early prune ends where there is room again, and where the disk can't be read.
+    """
+    if done >= len(arguments.ages):
+        return None
+    if arguments.early:
+        percent = disk.used_percent if disk else None
+        if arguments.below_percent is None or percent is None or percent < arguments.below_percent:
+            return None
+    return arguments.ages[done]
 
 
 def decide_another_pass(passes: Sequence[Pruned]) -> bool:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks import PRUNE_JOB
-from tasks.prune_on_host import Progress
+from tasks.prune_following import followed_facts
+from tasks.prune_on_host import Progress, Step
 from tasks.prune_policy import PruneArguments, is_complete
 from worker.docker import CacheRecord, Engine, FileSystem, Pruned
 from worker.runs import Run
@@ -17,10 +18,12 @@ from worker.sizes import format_size
 class PruneReport:
     """The most telling first, because Flower cuts long results. Sizes are bytes, durations seconds.
 
-    `outcome` is "done" or "skipped" (then `reason` says why), `trigger` "schedule" or "manual".
+    `outcome` is "done" or "skipped" (then `reason` says why), `trigger` "schedule",
+    "manual" or "disk" (an early prune, whose `until` is the age of its last step).
     `reclaimed_bytes` is what the engine says it removed, None where it said nothing readable.
     `complete` is whether the last pass found nothing left, None where none was made. `disk` is from
-    `disk_facts`, `engine` from `engine_facts`; a dry run's report adds `preview_facts`.
+    `disk_facts`, `engine` from `engine_facts`; a dry run's report adds `preview_facts`, an early one's
+    `steps_facts`, one that found a prune left by an earlier run `followed_facts` as `followed`.
     """
 
     host: str | None
@@ -56,7 +59,7 @@ def make_report(
         reclaimed_bytes=reclaimed,
         duration_s=round(now - run.started_ts, 2),
         trigger=arguments.trigger,
-        until=arguments.until,
+        until=progress.steps[-1].until if progress.steps else next(iter(arguments.ages), None),
         all=arguments.all,
         dry_run=arguments.dry_run,
         complete=is_complete(progress.passes),
@@ -67,7 +70,14 @@ def make_report(
         started_at=utc_text(datetime.fromtimestamp(run.started_ts, UTC)),
         attempt=run.retries + 1,
     )
-    return asdict(report) if progress.preview is None else asdict(report) | preview_facts(progress.preview)
+    facts = asdict(report)
+    if progress.preview is not None:
+        facts |= preview_facts(progress.preview)
+    if arguments.early:
+        facts |= steps_facts(progress.steps)
+    if progress.followed:
+        facts["followed"] = followed_facts(progress.followed)
+    return facts
 
 
 def skipped_without_host(reason: str, started_at: str) -> PruneReport:
@@ -116,6 +126,20 @@ def preview_facts(records: Sequence[CacheRecord]) -> dict[str, Any]:
         "records": len(records),
         "oldest_use": utc_text(used[0]) if used else None,
         "newest_use": utc_text(used[-1]) if used else None,
+    }
+
+
+def steps_facts(steps: Sequence[Step]) -> dict[str, Any]:
+    """What an early prune adds to its report: each age that it tried, and how full the disk was after it."""
+    return {
+        "steps": [
+            {
+                "until": step.until,
+                "reclaimed_bytes": sum_reclaimed(step.passes),
+                "used_percent": step.after.used_percent if step.after else None,
+            }
+            for step in steps
+        ]
     }
 
 

@@ -24,6 +24,13 @@ if owner and owner ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
 return 1
 """
+# Ends the note that was read, not a later one, and counts once what its prune reclaimed.
+_SETTLE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[1])
+if ARGV[2] ~= '0' then redis.call('hincrby', KEYS[2], 'total_reclaimed_bytes', ARGV[2]) end
+return 1
+"""
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
@@ -87,6 +94,14 @@ class Memory:
     def __init__(self, client: redis.Redis, job: str) -> None:
         self._redis, self._job = client, job
 
+    @property
+    def client(self) -> redis.Redis:
+        return self._redis
+
+    @property
+    def job(self) -> str:
+        return self._job
+
     def _key(self, kind: str, name: str) -> str:
         return f"holystone:{self._job}:{kind}:{name}"
 
@@ -128,21 +143,31 @@ class Memory:
     def record_engine(self, host: str, engine_id: str) -> None:
         self._set(host, engine_id=engine_id)
 
-    def record_success(self, host: str, reclaimed_bytes: int | None) -> None:
+    def record_success(self, host: str, reclaimed_bytes: int | None, duration_s: float) -> None:
         self._set(
             host,
             last_success_ts=time.time(),
             last_reclaimed_bytes="" if reclaimed_bytes is None else reclaimed_bytes,
+            last_duration_s=duration_s,
             last_error="",
             consecutive_failures=0,
         )
 
-    def record_failure(self, host: str, error: str) -> None:
+    def record_failure(self, host: str, kind: str, error: str) -> int:
+        """Returns how many failures in a row this makes. `kind` is the error's type."""
         error = error.encode("utf-8", "replace").decode()  # a host may print what is no text
         with self._redis.pipeline() as pipe:
             pipe.hset(self._key("host", host), "last_error", error)
+            pipe.hincrby(self._key("host", host), f"failures:{kind}", 1)
             pipe.hincrby(self._key("host", host), "consecutive_failures", 1)
-            pipe.execute()
+            return int(pipe.execute()[2])
+
+    def count_skip(self, host: str, reason: str) -> None:
+        self._redis.hincrby(self._key("host", host), f"skips:{reason}", 1)
+
+    def count_expired(self, host: str) -> None:
+        """A message expired before a worker took it up."""
+        self._redis.hincrby(self._key("host", host), "expired", 1)
 
     def add_reclaimed(self, host: str, reclaimed_bytes: int) -> None:
         self._redis.hincrby(self._key("host", host), "total_reclaimed_bytes", reclaimed_bytes)
@@ -177,16 +202,23 @@ class Memory:
             for engine_id, token in zip(engine_ids, tokens, strict=True)
         }
 
-    def note_may_still_run(self, engine_id: str, task_id: str, interval_s: int) -> None:
-        """A prune was left running in the engine; remembered until an interval has passed."""
-        self._redis.set(self._key("may_still_run", engine_id), task_id, ex=interval_s)
+    def note_may_still_run(self, engine_id: str, note: str, ttl_s: int) -> None:
+        """A prune was left running in the engine; its note is kept for `ttl_s`."""
+        self._redis.set(self._key("may_still_run", engine_id), note, ex=ttl_s)
 
     def may_still_run(self, engine_id: str) -> str | None:
-        """The task id of the run that left a prune running in the engine."""
+        """The note of the prune that was left running in the engine."""
         return cast("str | None", self._redis.get(self._key("may_still_run", engine_id)))
 
-    def clear_may_still_run(self, engine_id: str) -> None:
-        self._redis.delete(self._key("may_still_run", engine_id))
+    def clear_may_still_run(
+        self, engine_id: str, note: str, host: str = "", reclaimed_bytes: int = 0
+    ) -> bool:
+        """The prune of `note` is over, and `reclaimed_bytes` are added to the total of `host`.
+
+        Neither, and False, where the note is gone or another's by now.
+        """
+        keys = (self._key("may_still_run", engine_id), self._key("host", host))
+        return bool(self._redis.eval(_SETTLE, 2, *keys, note, str(reclaimed_bytes)))
 
 
 @contextlib.contextmanager

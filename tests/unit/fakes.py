@@ -7,6 +7,7 @@ import shlex
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from unittest.mock import MagicMock
 
 from tests.support.gate import matching
 from tests.unit.captured import inspected, read
@@ -89,6 +90,7 @@ class FakeMemory:
     """worker.memory.Memory without a Redis; `calls` has what was written, in order."""
 
     def __init__(self, **host: Any) -> None:
+        self.job = "job"
         self.calls: list[tuple[Any, ...]] = []
         self.known = HostMemory(**host)
         self.owner: str | None = None
@@ -147,9 +149,9 @@ class FakeMemory:
         self.calls.append(("record_failure", *values))
         return 1
 
-    def record_success(self, *values: Any) -> int:
-        self.calls.append(("record_success", *values))
-        return 0
+    def pipeline(self) -> Any:
+        """Of a Redis where no job was failing."""
+        return MagicMock(__enter__=lambda pipe: MagicMock(execute=lambda: [0, 0]))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         if not name.startswith(("record_", "add_", "note_", "clear_", "count_")):

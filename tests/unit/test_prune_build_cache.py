@@ -10,20 +10,21 @@ import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from celery.exceptions import Retry
 
 import tasks.prune_build_cache as job
+from tasks import NO_HOST
 from tasks.prune_build_cache import (
-    DISABLED,
     MAY_STILL_RUN,
-    NO_HOST,
     RAN_RECENTLY,
     perform,
 )
-from tasks.prune_on_host import Progress
+from tasks.prune_on_host import Progress, Step
 from tasks.prune_policy import (
+    DISABLED,
     GB,
     MAX_PASSES,
     PruneArguments,
@@ -51,9 +52,11 @@ from worker.errors import (
     UnknownHost,
     UnsupportedEngine,
 )
-from worker.fleet import HostSettings, PrunePolicy
+from worker.fleet import HostSettings
 from worker.hosts import parse_host
 from worker.limits import MAX_RETRIES
+from worker.look import CLI_VERSION
+from worker.policies import PrunePolicy
 from worker.runs import ALREADY_RUNNING, Run
 from worker.settings import Settings
 from worker.shell import Completed
@@ -71,7 +74,7 @@ def _arguments(
     until: str = "24h", all: bool = False, dry_run: bool = False, trigger: str = "manual", **policy: Any
 ) -> PruneArguments:
     own = _settings("build-01", **policy).fleet["build-01"]
-    return PruneArguments(own.host, own.prune, until, all, dry_run, trigger)
+    return PruneArguments(own.host, own.prune, (until,), all, dry_run, trigger)
 
 
 def _run(retries: int = 0) -> Run:
@@ -166,9 +169,10 @@ def _every_command(arguments: PruneArguments) -> set[tuple[str, ...]]:
     """The complete set of commands that this job can send to a host; a change here is a change of trust."""
     bounded = ("timeout", "-s", "KILL", "60")
     commands: set[tuple[str, ...]] = {
-        (*bounded, "docker", "--version"),
         (*bounded, "docker", "info", "--format", "{{json .}}"),
         (*bounded, "docker", "context", "inspect", "--format", "{{json .Endpoints.docker.Host}}"),
+        (*bounded, "docker", "builder", "inspect"),
+        (*bounded, "docker", "--version"),
         (*bounded, "df", "-Pk", "--", "/var/lib/docker"),
     }
     if arguments.dry_run:
@@ -176,7 +180,7 @@ def _every_command(arguments: PruneArguments) -> set[tuple[str, ...]]:
         return commands | {
             ("timeout", "-s", "KILL", limit_s, "docker", "system", "df", "-v", "--format", "{{json .}}")
         }
-    prune = ("docker", "builder", "prune", "--force", "--filter", f"until={arguments.until}")
+    prune = ("docker", "builder", "prune", "--force", "--filter", f"until={arguments.ages[0]}")
     return commands | {(*prune, "--all") if arguments.all else prune}
 
 
@@ -210,6 +214,10 @@ _ANSWERS: list[dict[str, Any]] = [
     {"context": '"ssh://root@elsewhere"'},
     {"context": ""},
     {"context": 1},
+    {"builder": ""},
+    {"builder": 1},
+    {"builder": "Name: other\nDriver: docker-container\n"},
+    {"builder": HostUnreachable("lost")},
 ]
 
 
@@ -263,7 +271,7 @@ def test_a_prune_looks_measures_prunes_until_nothing_is_left_and_measures(
     report = _perform(monkeypatch, shell, _arguments(), memory)
     df = ("timeout", "-s", "KILL", "60", "df", "-Pk", "--", "/var/lib/docker")
     prune = ("docker", "builder", "prune", "--force", "--filter", "until=24h")
-    assert shell.sent[3:] == [df, prune, prune, df]
+    assert [argv for argv in shell.sent[3:] if argv != CLI_VERSION] == [df, prune, prune, df]
     assert shell.left_to_finish == [prune, prune]  # reading commands are killed instead
     assert (report["outcome"], report["reclaimed"], report["reclaimed_bytes"]) == (
         "done",
@@ -276,8 +284,7 @@ def test_a_prune_looks_measures_prunes_until_nothing_is_left_and_measures(
         ("record_engine", "build-01", facts(cli)["ID"]),
         ("record_start", "build-01", "id", 900.0),
         ("add_reclaimed", "build-01", 8_170_000),
-        ("clear_may_still_run", facts(cli)["ID"]),
-        ("record_success", "build-01", 8_170_000),
+        ("record_success", "build-01", 8_170_000, report["duration_s"]),
         ("finish", "id:0", report),
     ]
 
@@ -295,7 +302,9 @@ def test_an_unread_total_is_null_and_ends_it_incomplete(monkeypatch: pytest.Monk
     )
     assert (report["reclaimed"], report["reclaimed_bytes"]) == (None, None)
     assert (report["outcome"], report["passes"], report["complete"]) == ("done", 1, False)
-    assert ("record_success", "build-01", None) in memory.calls
+    assert [call[:3] for call in memory.calls if call[0] == "record_success"] == [
+        ("record_success", "build-01", None)
+    ]
     assert not [call for call in memory.calls if call[0] == "add_reclaimed"]
 
 
@@ -307,13 +316,15 @@ def test_a_disk_that_can_not_be_measured_stops_nothing(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("answers", "error", "match"),
     [
-        ({"version": "podman version 4.3.1\n"}, UnsupportedEngine, "podman"),
+        ({"version": "podman version 4.3.1\n", "info": "{}"}, UnsupportedEngine, "podman"),
         ({"version": "podman version 4.3.1\n", "info": 125, "context": 125}, UnsupportedEngine, "podman"),
+        ({"builder": read(BUILDX_013, "builder_other.txt")}, UnsupportedEngine, "builder 'other'"),
+        ({"builder": 1}, UnsupportedEngine, "does not say whose cache"),
         ({"context": '"tcp://10.0.0.7:2375"'}, UnsupportedEngine, "tcp://10.0.0.7:2375"),
         ({"context": '"tcp://10.0.0.7:2375"', "info": 1}, UnsupportedEngine, "tcp://10.0.0.7:2375"),
         ({"context": 1}, CommandFailed, "context inspect"),
         ({"info": 1}, CommandFailed, "docker info.* exited with status 1"),
-        ({"version": 127}, CommandFailed, "exited with status 127"),
+        ({"version": 127, "info": 127}, CommandFailed, "exited with status 127"),
         (
             {"info": read(BUILDX_013, "info_stopped.json")},
             CommandFailed,
@@ -332,7 +343,7 @@ def test_an_engine_that_will_not_do_is_refused_before_anything_is_pruned(
     shell = RecordingShell(BUILDX_013, **answers)
     with pytest.raises(error, match=match):
         _perform(monkeypatch, shell, _arguments(dry_run=dry_run))
-    assert len(shell.sent) == 3
+    assert shell.sent[3:] in ([], [CLI_VERSION])
     assert not any("prune" in argv for argv in shell.sent)
 
 
@@ -341,7 +352,7 @@ def test_a_prune_that_fails_midway_is_counted_and_fails(monkeypatch: pytest.Monk
     with pytest.raises(CommandFailed, match=r"builder prune.* exited with status 1"):
         _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", 1]), _arguments(), memory)
     assert [call[0] for call in memory.calls] == [
-        "record_engine", "record_start", "add_reclaimed", "clear_may_still_run", "record_failure", "finish"
+        "record_engine", "record_start", "add_reclaimed", "record_failure", "finish"
     ]  # fmt: skip
     assert memory.owner is None
 
@@ -360,7 +371,7 @@ def test_the_soft_limit_says_how_far_it_came_and_that_the_prune_may_still_run(
     engine_id = facts(BUILDX_013)["ID"]
     assert memory.calls[-4:-2] == [
         ("add_reclaimed", "build-01", 5_000_000),
-        ("note_may_still_run", engine_id, "id", 21_600),
+        ("note_may_still_run", engine_id, ANY, 43_200),
     ]
     assert memory.owner is None
 
@@ -405,9 +416,10 @@ def test_a_second_delivery_of_a_failed_run_fails_alike_and_sends_nothing(
     with pytest.raises(CommandFailed) as second:
         _perform(monkeypatch, shell, _arguments(), memory)
     assert (str(second.value), shell.sent) == (str(first.value), [])
-    assert first.value.is_remembered and second.value.is_remembered
+    assert first.value.is_remembered
+    assert second.value.is_remembered
     assert [call for call in memory.calls if call[0] == "record_failure"] == [
-        ("record_failure", "build-01", repr(first.value))
+        ("record_failure", "build-01", "CommandFailed", repr(first.value))
     ]
 
 
@@ -475,7 +487,6 @@ def test_a_dry_run_is_never_skipped_for_time_and_remembers_nothing_of_itself(
     ("trigger", "left_by", "skipped"),
     [
         ("schedule", "other", True),
-        ("schedule", "id", False),
         ("schedule", None, False),
         ("manual", "other", False),
     ],
@@ -630,9 +641,9 @@ def test_choose_records_agrees_with_taking_leaves_off_one_by_one() -> None:
 
 def test_choose_records_is_quick_on_a_long_chain() -> None:
     chain = [_record(str(n), str(n - 1)) for n in range(40_000)] + [_record("leaf", "39999", in_use=True)]
-    begin = time.monotonic()
+    begin = time.process_time()
     assert _chosen(*chain) == set()
-    assert time.monotonic() - begin < 3
+    assert time.process_time() - begin < 3
 
 
 @pytest.mark.parametrize(
@@ -674,15 +685,15 @@ def test_a_dry_run_does_not_guess_from_a_list_that_was_cut(monkeypatch: pytest.M
 def test_the_hosts_settings_fill_in_what_is_not_asked() -> None:
     settings = _settings("a", until="7h", all=True)
     assert check_arguments(settings, None, None, None, False, "manual") == PruneArguments(
-        settings.fleet["a"].host, settings.fleet["a"].prune, "7h", True, False, "manual"
+        settings.fleet["a"].host, settings.fleet["a"].prune, ("7h",), True, False, "manual"
     )
 
 
 @pytest.mark.parametrize(("until", "sent"), [("7d", "168h"), (3600, "1h"), ("1h30m", "90m")])
 def test_check_arguments_sends_an_age_with_a_unit(until: Any, sent: str) -> None:
     arguments = check_arguments(_settings("a"), "a", until, False, True, "schedule")
-    assert (arguments.until, arguments.all, arguments.dry_run, arguments.scheduled) == (
-        sent,
+    assert (arguments.ages, arguments.all, arguments.dry_run, arguments.scheduled) == (
+        (sent,),
         False,
         True,
         True,
@@ -716,8 +727,10 @@ def test_only_configured_hosts_are_accepted(host: Any) -> None:
         ({"all": 1}, "all: 1 is neither"),
         ({"dry_run": "true"}, "dry_run: 'true' is neither"),
         ({"dry_run": 0}, "dry_run: 0 is neither"),
-        ({"trigger": "cron"}, "trigger: 'cron' is neither"),
-        ({"trigger": None}, "trigger: None is neither"),
+        ({"trigger": "cron"}, "trigger: 'cron' is not"),
+        ({"trigger": None}, "trigger: None is not"),
+        ({"trigger": "disk", "until": "1h"}, "trigger: 'disk' takes its ages from disk.ladder"),
+        ({"trigger": "disk", "dry_run": True}, "trigger: 'disk' takes its ages from disk.ladder"),
     ],
 )
 def test_nonsense_given_by_hand_is_an_error(changes: dict[str, Any], match: str) -> None:
@@ -761,7 +774,7 @@ ENGINE = Engine("engine-id", "26.1.5", "26.1.5", "buildx 0.13.1", "/var/lib/dock
 
 def test_the_report_has_the_most_telling_first() -> None:
     before, after = FileSystem("/var/lib/docker", 1000, 100), FileSystem("/var/lib/docker", 1000, 150)
-    progress = Progress(ENGINE, before, after, [Pruned(49_000_000, 6), Pruned(0, 0)])
+    progress = Progress(ENGINE, before, after, [Step("24h", [Pruned(49_000_000, 6), Pruned(0, 0)])])
     report = make_report(_run(retries=1), _arguments(trigger="schedule"), progress, None, 1001.5)
     assert list(report.items()) == [
         ("host", "build-01"),
@@ -795,7 +808,9 @@ def test_the_report_has_the_most_telling_first() -> None:
 
 
 def test_the_reports_keys_are_in_order() -> None:
-    done = make_report(_run(), _arguments(), Progress(ENGINE, passes=_passes(5, 0)), None, 1001.5)
+    done = make_report(
+        _run(), _arguments(), Progress(ENGINE, steps=[Step("24h", _passes(5, 0))]), None, 1001.5
+    )
     keys = [
         "host",
         "outcome",

@@ -13,8 +13,9 @@ import redis
 from tests.unit.fakes import FakeMemory
 from worker import runs
 from worker.errors import GivenUp, HostUnreachable, InvalidArgument, UnknownHost
-from worker.fleet import HostSettings, PrunePolicy
+from worker.fleet import HostSettings
 from worker.hosts import parse_host
+from worker.policies import PrunePolicy
 from worker.runs import (
     ALREADY_RUNNING,
     Finished,
@@ -132,27 +133,32 @@ def test_remembering_hides_no_other_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "args", "kwargs", "error", "host"),
+    ("job", "args", "kwargs", "error", "host"),
     [
-        ("tasks.prune_build_cache", [], {"host": "a"}, HostUnreachable("lost"), "a"),
-        ("tasks.prune_build_cache", ["b"], {}, HostUnreachable("lost"), "b"),
-        ("tasks.prune_build_cache", [], {}, HostUnreachable("lost"), "a"),
-        ("tasks.prune_build_cache", [], None, HostUnreachable("lost"), "a"),
-        ("tasks.prune_build_cache", [], {"host": "c"}, UnknownHost("c", ["a"]), None),
-        ("tasks.prune_build_cache", [], {"host": "a"}, InvalidArgument("until: '0'"), None),
-        ("tasks.prune_build_cache", [], {"host": ["a"]}, HostUnreachable("lost"), None),
-        ("tasks.prune_build_cache", [], {"host": "c"}, HostUnreachable("lost"), None),
-        ("tasks.prune_build_cache", [], {"host": "a", "dry_run": True}, HostUnreachable("lost"), None),
-        ("celery.ping", [], {"host": "a"}, HostUnreachable("lost"), None),
+        ("prune_build_cache", [], {"host": "a"}, HostUnreachable("lost"), "a"),
+        ("prune_build_cache", ["b"], {}, HostUnreachable("lost"), "b"),
+        ("prune_build_cache", [], {}, HostUnreachable("lost"), None),  # there are two
+        ("prune_build_cache", [], None, HostUnreachable("lost"), None),
+        ("prune_build_cache", [], {"host": "c"}, UnknownHost("c", ["a"]), None),
+        ("prune_build_cache", [], {"host": "a"}, InvalidArgument("until: '0'"), None),
+        ("prune_build_cache", [], {"host": ["a"]}, HostUnreachable("lost"), None),
+        ("prune_build_cache", [], {"host": "c"}, HostUnreachable("lost"), None),
+        ("prune_build_cache", [], {"host": "a", "dry_run": True}, HostUnreachable("lost"), None),
+        (None, [], {"host": "a"}, HostUnreachable("lost"), None),
     ],
 )
 def test_a_failure_is_remembered_with_its_host(
-    monkeypatch: pytest.MonkeyPatch, name: str, args: Any, kwargs: Any, error: Exception, host: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    job: str | None,
+    args: Any,
+    kwargs: Any,
+    error: Exception,
+    host: str | None,
 ) -> None:
     policy = PrunePolicy(True, 60, "24h", False, 120, 0)
     fleet = {known: HostSettings(parse_host(f"ssh://{known}"), policy) for known in ("a", "b")}
     memory = _memory()
     monkeypatch.setattr(runs, "get_settings", lambda: Settings(fleet=fleet))
     monkeypatch.setattr(runs, "open_memory", memory.opened)
-    remember_failure(sender=SimpleNamespace(name=name), exception=error, args=args, kwargs=kwargs)
-    assert memory.calls == ([("record_failure", host, repr(error))] if host else [])
+    remember_failure(sender=SimpleNamespace(job=job), exception=error, args=args, kwargs=kwargs)
+    assert memory.calls == ([("record_failure", host, type(error).__name__, repr(error))] if host else [])

@@ -1,0 +1,227 @@
+"""A prune that outlives its run, on real engines: the next visit learns what became of it and counts it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.build_cache import cache_bytes, cache_records, wait_until_unused_for
+from tests.support.client import Sent
+from tests.support.docker_host import DockerHost
+from tests.support.processes import send_signal
+from tests.support.served_host import ServedHost
+from tests.support.soft_limit import strike
+from tests.support.waiting import wait_until
+from worker.errors import CommandTimedOut
+
+INTERVAL_S = 21_600  # the default
+PRUNING = "builder prune"
+BUILDX = "usr/libexec/docker/cli-plugins/docker-buildx"
+# Goes before the real one on the PATH of sshd's sessions. Without buildx CLI 26 begins with a banner on
+# stderr, which it would print while somebody still listens.
+_WAITS_FOR_GO = """#!/bin/sh
+case "$1 $2" in "builder prune")
+  rm /run/first 2>/dev/null || { touch /run/waits; while [ ! -e /run/go ]; do sleep 0.05; done; }
+  exec 2>/dev/null ;;
+esac
+exec /usr/bin/docker "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def served(docker_host: DockerHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
+    with ServedHost(docker_host, tmp_path_factory.mktemp(docker_host.suite)) as served:
+        yield served
+
+
+@pytest.fixture
+def host(served: ServedHost) -> Iterator[DockerHost]:
+    """The served host with 6 MB of cache that `until=1s` takes; nothing remembered of its engine."""
+    for key in served.redis.client().scan_iter("holystone:*"):
+        served.redis.client().delete(key)
+    served.host.docker("builder", "prune", "--force", "--all")
+    fill(served.host)
+    yield served.host
+    assert served.worker.running()
+
+
+def fill(host: DockerHost) -> None:
+    host.fill_cache(megabytes=6)
+    wait_until_unused_for(host, 2)  # without buildx engine 24 and later counts whole seconds
+
+
+@contextmanager
+def held_back(host: DockerHost, *, classic: bool, but_first: bool = False) -> Iterator[None]:
+    """Prunes over ssh, maybe `but_first`, wait meanwhile, and go on at the end; `classic` hides buildx."""
+    wrapper, buildx = host.root / "usr/local/bin/docker", host.root / BUILDX
+    aside = buildx.with_name("aside")
+    hides = classic and buildx.exists()
+    wrapper.write_text(_WAITS_FOR_GO)
+    wrapper.chmod(0o755)
+    if but_first:
+        (host.root / "run/first").touch()
+    if hides:
+        buildx.rename(aside)
+    try:
+        yield
+    finally:
+        (host.root / "run/go").touch()
+        wait_until(lambda: not host.processes(PRUNING), 30, "the prune to end by itself")
+        for mark in ("go", "first", "waits"):
+            (host.root / "run" / mark).unlink(missing_ok=True)
+        wrapper.unlink()
+        if hides:
+            aside.rename(buildx)
+
+
+def leave(served: ServedHost) -> Sent:
+    """A run that reaches its soft limit while a prune of it waits."""
+    sent = served.send(until="1s")
+    wait_until(lambda: waiting(served.host), 20, "the prune", detail=served.worker.log)
+    strike(served.client, sent)
+    with pytest.raises(CommandTimedOut) as failure:
+        sent.get()
+    assert failure.value.args[-1] is True
+    (note,) = notes(served)
+    begun_ts = json.loads(served.redis.client().get(note))["begun_ts"]
+    wait_until(lambda: time.time() > begun_ts, 20, "the time that it is noted to have begun")
+    return sent
+
+
+def waiting(host: DockerHost) -> bool:
+    return (host.root / "run/waits").exists()
+
+
+def run(served: ServedHost, trigger: str) -> dict[str, Any]:
+    """The next run, as beat sends it an interval later, or by hand."""
+    headers = {"holystone_due": time.time() + INTERVAL_S} if trigger == "schedule" else {}
+    return served.run(until="1s", trigger=trigger, options={"headers": headers})
+
+
+def total(served: ServedHost) -> int:
+    return int(served.remembered().get("total_reclaimed_bytes", 0))
+
+
+def notes(served: ServedHost) -> list[str]:
+    return list(served.redis.client().scan_iter("holystone:*:may_still_run:*"))
+
+
+@pytest.mark.parametrize("trigger", ["schedule", "manual"])
+def test_the_engines_event_tells_what_a_left_prune_reclaimed_and_it_counts_once(
+    served: ServedHost, host: DockerHost, trigger: str
+) -> None:
+    size = cache_bytes(host)
+    with held_back(host, classic=True):
+        left = leave(served)
+        assert (total(served), len(notes(served))) == (0, 1)
+    assert cache_records(host) == []
+    fill(host)
+
+    report = run(served, trigger)
+
+    followed = report["followed"]
+    assert isinstance(followed.pop("freed_bytes"), int)
+    assert followed == {"task_id": left.id, "ended": True, "reclaimed_bytes": size, "known_by": "event"}
+    assert report["outcome"] == "done"
+    assert 6_000_000 < report["reclaimed_bytes"] < 1.1 * size
+    assert cache_records(host) == []
+    assert total(served) == size + report["reclaimed_bytes"]
+    assert notes(served) == []
+    assert "followed" not in served.run(until="1s")
+    assert total(served) == size + report["reclaimed_bytes"]
+
+
+def test_an_earlier_pass_of_the_run_that_left_is_not_counted_again(
+    served: ServedHost, host: DockerHost
+) -> None:
+    size = cache_bytes(host)
+    with held_back(host, classic=True, but_first=True):
+        leave(served)
+        first = total(served)
+        assert 0 < first <= 1.001 * size
+    followed = run(served, "schedule")["followed"]
+    assert followed["known_by"] == "event"
+    assert first + followed["reclaimed_bytes"] == pytest.approx(size, rel=0.001)  # totals have four digits
+
+
+def test_a_prune_through_buildx_tells_no_event_and_the_next_run_prunes_what_it_left(
+    served: ServedHost, host: DockerHost
+) -> None:
+    if host.suite == "bookworm":
+        pytest.skip("20.10 has no buildx")
+    before = len(cache_records(host))
+    with held_back(host, classic=False):
+        left = leave(served)
+    assert len(cache_records(host)) < before  # it ends at the first line that it can't print
+
+    report = run(served, "schedule")
+
+    followed = report["followed"]
+    assert (followed["task_id"], followed["ended"], followed["reclaimed_bytes"]) == (left.id, True, None)
+    assert followed["known_by"] in ("records", "process")
+    assert isinstance(followed["freed_bytes"], int)
+    assert (report["outcome"], cache_records(host)) == ("done", [])
+    assert total(served) == report["reclaimed_bytes"]
+    assert notes(served) == []
+
+
+def test_a_scheduled_run_waits_while_it_runs_and_the_next_one_counts_it(
+    served: ServedHost, host: DockerHost
+) -> None:
+    size = cache_bytes(host)
+    with held_back(host, classic=True):
+        left = leave(served)
+        log = len(host.engine_log())
+
+        report = run(served, "schedule")
+
+        assert (report["outcome"], report["reason"]) == (
+            "skipped",
+            "an earlier prune may still run on this engine",
+        )
+        followed = report["followed"]
+        assert (followed["task_id"], followed["ended"], followed["known_by"]) == (left.id, False, None)
+        assert served.changes_asked_for(host.engine_log()[log:]) == []
+        assert (cache_bytes(host), total(served), len(notes(served))) == (size, 0, 1)
+    assert run(served, "manual")["followed"]["reclaimed_bytes"] == size
+    assert total(served) == size
+
+
+def test_an_event_that_the_engine_no_longer_has_is_not_known_and_not_counted(
+    served: ServedHost, host: DockerHost
+) -> None:
+    with held_back(host, classic=True):
+        leave(served)
+    host.restart_engine()
+
+    followed = run(served, "schedule")["followed"]
+
+    assert (followed["ended"], followed["known_by"], followed["reclaimed_bytes"]) == (True, "records", None)
+    assert total(served) == 0
+    assert notes(served) == []
+
+
+def test_a_prune_whose_connection_was_lost_is_counted_by_the_run_tried_again(
+    served: ServedHost, host: DockerHost
+) -> None:
+    size = cache_bytes(host)
+    with held_back(host, classic=True):
+        sent = served.send(until="1s")
+        wait_until(lambda: waiting(host), 20, "the prune", detail=served.worker.log)
+        for pid in host.pids("sshd: root@notty") + host.pids("sshd-session: root@notty"):
+            send_signal(pid, 9)
+        wait_until(lambda: sent.state == "RETRY", 20, "the run to be tried again", detail=served.worker.log)
+    report = sent.get(60, served.worker.log)
+    assert (report["outcome"], report["attempt"]) == ("done", 2)
+    followed = report["followed"]
+    assert (followed["task_id"], followed["known_by"], followed["reclaimed_bytes"]) == (
+        sent.id,
+        "event",
+        size,
+    )
+    assert total(served) == size
