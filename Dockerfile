@@ -1,4 +1,5 @@
-FROM debian:trixie-slim AS build
+# A dated tag is the same image each time; a later date brings Debian's fixes.
+FROM debian:trixie-20260316-slim AS build
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-venv \
@@ -13,11 +14,12 @@ RUN /opt/holystone/bin/pip install --no-cache-dir --require-hashes --requirement
 COPY pyproject.toml README.md LICENSE celeryconfig.py ./
 COPY worker worker
 COPY tasks tasks
+COPY hostside hostside
 RUN /opt/holystone/bin/pip install --no-deps --no-build-isolation . \
     && /opt/holystone/bin/pip uninstall --yes setuptools pip
 
 
-FROM debian:trixie-slim
+FROM debian:trixie-20260316-slim
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
@@ -26,6 +28,8 @@ RUN apt-get update \
     && chmod 755 /home/holystone
 
 COPY --from=build /opt/holystone /opt/holystone
+# docker-compose.yml names it by its whole path: one that Flower only looks for by default may be missing.
+COPY --from=build /build/worker/flowerconfig.py /etc/holystone/
 
 # HOME and USER are named, and the folder open, so that any user the container is run as finds ~/.ssh.
 ENV PATH=/opt/holystone/bin:$PATH \

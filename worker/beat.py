@@ -17,9 +17,12 @@ from redbeat.schedulers import (
     get_redis,
 )
 
+from worker.liveness import touch_heartbeat
+from worker.logs import get_logger
+from worker.run_log import is_routine
 from worker.schedule import DUE_HEADER
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of one
 
@@ -34,6 +37,11 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     lock: Any = None
     _more_due = False
 
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        # Not in celeryconfig: whoever asks a worker for its settings would be shown the password in it.
+        app.conf.redbeat_redis_url = app.conf.broker_url
+        super().__init__(app, **kwargs)
+
     def _maybe_entry(self, name: str, entry: Any) -> RedBeatSchedulerEntry:
         entry = super()._maybe_entry(name, entry)
         entry.last_run_at = None  # Celery says "now", so that a new entry would wait one interval first
@@ -46,13 +54,16 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         entry = self.reserve(entry) if advance else entry
         headers = {DUE_HEADER: entry.last_run_at.timestamp()}
         try:
-            return self.app.send_task(
+            sent = self.app.send_task(
                 entry.task, entry.args, entry.kwargs, producer=producer, headers=headers, **entry.options
             )
         except Exception as error:  # whatever the broker raises: the run was not sent, so it is not done
             entry.last_run_at = before
             self._put_back(entry)
             raise SchedulingError(f"{entry.name} not sent, stays due: {error}") from error
+        level = logging.DEBUG if is_routine(self.app.tasks.get(entry.task)) else logging.INFO
+        log.log(level, "run sent", host=(entry.kwargs or {}).get("host"), task_id=sent.id, task=entry.task)
+        return sent
 
     def _put_back(self, entry: RedBeatSchedulerEntry) -> None:
         get_redis(self.app).hdel(entry.key, "meta")
@@ -60,16 +71,17 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     def tick(self, **kwargs: Any) -> float:
         """Sends what is due; returns the seconds until the next tick."""
+        touch_heartbeat()
         try:
             if self.lock is None and not self._take_lock():
                 return float(self.max_interval)  # another beat is at work
             wait_s = float(super().tick(**kwargs))
             return 0.0 if self._more_due else wait_s
         except redis.exceptions.LockError:
-            log.warning("beat lock lost: taking it again")
+            log.warning("beat lock lost")
             self.lock = None
         except redis.RedisError as error:
-            log.warning("redis away: error=%s", error)
+            log.warning("redis away", error=type(error).__name__, text=str(error))
             self.lock = None
         return 1.0
 
@@ -93,7 +105,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             found = pipe.execute()
         for key, (definition, meta) in zip(keys, found, strict=True):
             if not definition:
-                log.warning("no such entry, removed: key=%s", key)
+                log.warning("no such entry, removed", key=key)
                 client.zrem(self.app.redbeat_conf.schedule_key, key)
                 continue
             known = self.Entry.decode_definition(definition) | self.Entry.decode_meta(meta)

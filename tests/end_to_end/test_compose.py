@@ -5,19 +5,29 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.support.build_cache import cache_bytes, wait_until_unused_for
 from tests.support.compose_host import PROJECT, ComposeHost
+from tests.support.processes import descendants
 from tests.support.requirements import require_docker_host
 from tests.support.waiting import wait_until
+from worker.limits import GRACE_S
+from worker.settings import Settings
 
 FLOWER = 5555
 PASSWORD = "admin:long-and-secret"
+REDIS_PASSWORD = "p@ss/w:rd %\"x\\y' é#"
 UID = 10001
+SERVICES = ("redis", "beat", "worker", "flower")
+TIMEOUT_S = 15  # short, as the run of a killed worker waits for its hard limit before it is done again
 ONE_OFF = ("run", "--rm", "--no-deps", "--no-TTY")
 # The network of the build is the only thing that differs from `docker compose build` as users type it.
 HOST_NETWORK = "".join(
@@ -32,8 +42,9 @@ def host() -> Iterator[ComposeHost]:
     with ComposeHost() as host:
         (host.project / "build.yml").write_text(f"services:\n{HOST_NETWORK}")
         (host.project / ".env").write_text(
-            f"FLOWER_BASIC_AUTH={PASSWORD}\nHOLYSTONE_HOSTS=ssh://root@{host.address}\n"
+            f"HOLYSTONE_HOSTS=ssh://root@{host.address}\nHOLYSTONE_PRUNE_TIMEOUT_S={TIMEOUT_S}\n"
         )
+        host.make_secrets(redis_password=REDIS_PASSWORD, flower_basic_auth=PASSWORD)
         files = ("--file", f"{PROJECT}/docker-compose.yml", "--file", f"{PROJECT}/build.yml")
         host.compose(*files, "build", timeout_s=600)
         host.make_ssh_folder("ssh", UID)
@@ -61,19 +72,71 @@ def flower_answers(host: ComposeHost) -> bool:
         return False
 
 
-def in_worker(host: ComposeHost, *argv: str) -> str:
-    return host.compose("exec", "--no-TTY", "worker", *argv).strip()
+def redis_cli(host: ComposeHost, *argv: str) -> str:
+    return host.exec("redis", "redis-cli", *argv, env={"REDISCLI_AUTH": REDIS_PASSWORD})
 
 
-def test_nothing_starts_without_a_password_for_flower(host: ComposeHost) -> None:
-    environment = (host.project / ".env").read_text()
-    (host.project / ".env").write_text("")
+def prune_by_hand(host: ComposeHost, until: str = "24h") -> str:
+    """The id of a run that the worker is sent."""
+    kwargs = json.dumps({"host": host.address, "until": until})
+    return host.exec(
+        "worker", "celery", "-A", "worker", "call", "tasks.prune_build_cache", "--kwargs", kwargs
+    )
+
+
+def stored_results(host: ComposeHost) -> dict[str, str]:
+    """What Redis holds of finished runs, by key."""
+    keys = redis_cli(host, "--raw", "keys", "celery-task-meta-*").split()
+    texts = redis_cli(host, "--raw", "mget", *keys).splitlines() if keys else []
+    return {
+        key: text
+        for key, text in zip(keys, texts, strict=True)
+        if text and json.loads(text)["status"] in ("SUCCESS", "FAILURE")
+    }
+
+
+def wait_for_report(host: ComposeHost, task: str, timeout_s: float) -> dict[str, Any]:
+    """The report of a run, from Redis."""
+    text = wait_until(
+        lambda: stored_results(host).get(f"celery-task-meta-{task}"),
+        timeout_s,
+        "the report",
+        poll_s=1,
+        detail=lambda: host.compose("logs", "--tail", "100"),
+    )
+    meta = json.loads(text or "")
+    assert meta["status"] == "SUCCESS", meta
+    report: dict[str, Any] = meta["result"]
+    return report
+
+
+def wait_for_health(host: ComposeHost, service: str, expected: str, timeout_s: float = 90) -> None:
+    wait_until(
+        lambda: host.inspect(service, "{{.State.Health.Status}}") == expected,
+        timeout_s,
+        f"{service} to be {expected}",
+        poll_s=0.5,
+        detail=lambda: host.inspect(service, "{{json .State}}"),
+    )
+
+
+def processes_of(host: ComposeHost, service: str) -> list[int]:
+    """The pids, as seen from here, of a container: what its init started first."""
+    command = "sh -euc" if service == "redis" else f"celery -A worker {service}"
+    (init,) = host.pids(f"docker-init -- {command}")
+    return descendants(init)
+
+
+@pytest.mark.parametrize("secret", ["redis_password", "flower_basic_auth"])
+def test_nothing_starts_without_the_passwords(host: ComposeHost, secret: str) -> None:
+    path = host.project / "secrets" / secret
+    path.rename(path.with_suffix(".away"))
     try:
-        with pytest.raises(RuntimeError, match=r"set FLOWER_BASIC_AUTH=user:password in \.env"):
+        with pytest.raises(RuntimeError, match=f"secrets/{secret}"):
             host.compose("up", "--detach", "--no-build")
     finally:
-        (host.project / ".env").write_text(environment)
-    assert host.docker("ps", "--all", "--quiet") == ""
+        path.with_suffix(".away").rename(path)
+    assert host.docker("ps", "--quiet") == ""
 
 
 def test_nothing_starts_without_the_ssh_folder(host: ComposeHost) -> None:
@@ -108,9 +171,8 @@ def test_a_prune_by_hand_is_seen_in_flower(stack: ComposeHost) -> None:
     stack.fill_cache(megabytes=8)
     wait_until_unused_for(stack, 1)
     before = cache_bytes(stack)
-    kwargs = json.dumps({"host": stack.address, "until": "1s"})
 
-    task = in_worker(stack, "celery", "-A", "worker", "call", "tasks.prune_build_cache", "--kwargs", kwargs)
+    task = prune_by_hand(stack, until="1s")
 
     report = wait_until(
         lambda: result_of(stack, task), 60, "the report", detail=lambda: stack.compose("logs")
@@ -126,22 +188,80 @@ def test_a_prune_by_hand_is_seen_in_flower(stack: ComposeHost) -> None:
     assert str(report["reclaimed_bytes"]) in page
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_can_do_little(stack: ComposeHost, service: str) -> None:
+    for path in ("/new", "/etc/new", "/usr/local/bin/new", "/home/new"):
+        with pytest.raises(RuntimeError, match="Read-only file system"):
+            stack.exec(service, "touch", path)
+    own = stack.exec(service, "cat", "/proc/self/status")
+    for status in (own, Path(f"/proc/{processes_of(stack, service)[0]}/status").read_text()):
+        held = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert {held[kind] for kind in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
+        assert held["NoNewPrivs"] == "1"
+        assert "0" not in held["Uid"].split()
+    limits = json.loads(stack.inspect(service, "{{json .HostConfig}}"))
+    assert 128 * 1024**2 <= limits["Memory"] <= 1024**3
+    assert 50 <= limits["PidsLimit"] <= 500
+    assert limits["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "5", "max-size": "10m"}}
+    assert limits["RestartPolicy"]["Name"] == "unless-stopped"
+    assert limits["Init"] is True
+
+
 def test_the_containers_run_without_root_and_read_the_key_only(stack: ComposeHost) -> None:
-    assert in_worker(stack, "id", "-u") == str(UID)
+    assert stack.exec("worker", "id", "-u") == str(UID)
     with pytest.raises(RuntimeError, match="Read-only file system"):
-        in_worker(stack, "touch", "/home/holystone/.ssh/new")
+        stack.exec("worker", "touch", "/home/holystone/.ssh/new")
     for service in ("beat", "flower"):
-        mounts = stack.docker("inspect", f"holystone-{service}-1", "--format", "{{json .Mounts}}")
-        assert "ssh" not in mounts
+        assert "ssh" not in stack.inspect(service, "{{json .Mounts}}")
+
+
+def test_the_password_of_redis_is_needed(stack: ComposeHost) -> None:
+    assert stack.exec("redis", "redis-cli", "dbsize") == "NOAUTH Authentication required."
+    assert redis_cli(stack, "ping") == "PONG"
+
+
+def test_no_password_is_where_others_look(stack: ComposeHost) -> None:
+    seen = stack.compose("logs", "--no-color") + stack.compose("config")
+    seen += "".join(stack.inspect(service, "{{json .}}") for service in SERVICES)
+    for pid in (pid for service in SERVICES for pid in processes_of(stack, service)):
+        for file in ("cmdline", "environ"):
+            seen += Path(f"/proc/{pid}/{file}").read_text(errors="replace")
+
+    assert "HOLYSTONE_REDIS_PASSWORD_FILE" in seen
+    for secret in (REDIS_PASSWORD, quote(REDIS_PASSWORD, safe=""), PASSWORD, PASSWORD.partition(":")[2]):
+        assert secret not in seen
 
 
 def test_redis_keeps_what_it_remembers(stack: ComposeHost) -> None:
-    count = "redis-cli", "dbsize"
-    assert (
-        stack.compose("exec", "--no-TTY", "redis", "redis-cli", "config", "get", "appendonly").split()[1]
-        == "yes"
-    )
-    assert int(stack.compose("exec", "--no-TTY", "redis", *count)) > 0
+    settings = dict.fromkeys(("appendonly", "maxmemory-policy", "maxmemory"), "")
+    for name in settings:
+        settings[name] = redis_cli(stack, "--raw", "config", "get", name).split()[1]
+
+    assert settings == {
+        "appendonly": "yes",
+        "maxmemory-policy": "noeviction",
+        "maxmemory": str(384 * 1024**2),
+    }
+    assert int(redis_cli(stack, "--raw", "dbsize")) > 0
+
+
+def test_a_stop_waits_longer_than_a_run_may_take(stack: ComposeHost) -> None:
+    assert int(stack.inspect("worker", "{{.Config.StopTimeout}}")) >= Settings().prune_timeout_s + GRACE_S
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_works_is_healthy(stack: ComposeHost, service: str) -> None:
+    wait_for_health(stack, service, "healthy")
+
+
+def test_a_beat_that_hangs_is_unhealthy(stack: ComposeHost) -> None:
+    wait_for_health(stack, "beat", "healthy")
+    beat = processes_of(stack, "beat")[0]
+    os.kill(beat, signal.SIGSTOP)
+    try:
+        wait_for_health(stack, "beat", "unhealthy")
+    finally:
+        os.kill(beat, signal.SIGCONT)
 
 
 def test_the_services_start_without_a_warning(stack: ComposeHost) -> None:
@@ -178,6 +298,59 @@ def test_the_image_holds_no_tools_that_it_does_not_need(host: ComposeHost) -> No
 
     assert {"holystone", "celery", "flower"} <= set(listing)
     assert not {"pip", "setuptools", "pytest", "ruff", "mypy"} & set(listing)
+    tools = "for tool in gcc g++ cc c++ cpp ld as make pip pip3 git curl wget; do command -v $tool; done"
+    left = "find / -xdev -name pip -o -name setuptools -o -name ensurepip -o -name '*.whl'"
+    shell = ("run", "--rm", "--network=none", "--user=root", "holystone:0.1.0", "sh", "-c")
+    assert host.docker(*shell, f"{tools}; {left}") == ""
+
+
+def test_a_restart_of_redis_during_a_prune_loses_nothing(stack: ComposeHost) -> None:
+    before = stored_results(stack)
+    with stack.held_prune() as is_held:
+        task = prune_by_hand(stack)
+        wait_until(is_held, 30, "the prune to begin", detail=lambda: stack.compose("logs", "worker"))
+        stack.compose("restart", "redis")
+
+    report = wait_for_report(stack, task, 60)
+
+    assert (report["outcome"], report["host"]) == ("done", stack.address)
+    assert before.items() <= stored_results(stack).items()
+    assert stack.inspect("worker", "{{.RestartCount}}") == "0"
+
+
+def test_a_run_whose_worker_container_was_killed_is_done_again_and_no_result_is_lost(
+    stack: ComposeHost,
+) -> None:
+    before = stored_results(stack)
+    assert before
+    with stack.held_prune() as is_held:
+        task = prune_by_hand(stack)
+        wait_until(is_held, 30, "the prune to begin", detail=lambda: stack.compose("logs", "worker"))
+        stack.docker("kill", "--signal", "KILL", "holystone-worker-1")
+        state = "{{.State.Status}} {{.RestartCount}}"
+        # To the engine a `docker kill` is an operator's will, other than a crash: it stays down until started.
+        wait_until(lambda: stack.inspect("worker", state) == "exited 0", 20, "the worker to end")
+    stack.compose("up", "--detach", "--no-build")
+
+    # The visibility timeout, and up to 100 s until Celery looks at it.
+    report = wait_for_report(stack, task, TIMEOUT_S + GRACE_S + 45 + 100 + 30)
+
+    assert (report["outcome"], report["host"]) == ("done", stack.address)
+    assert before.items() <= stored_results(stack).items()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_crashes_is_started_again(stack: ComposeHost, service: str) -> None:
+    started = stack.inspect(service, "{{.State.StartedAt}}")
+    os.kill(processes_of(stack, service)[0], signal.SIGKILL)  # as when memory is short
+
+    wait_until(
+        lambda: stack.inspect(service, "{{.State.StartedAt}}") > started,
+        30,
+        "the container to be started again",
+        detail=lambda: stack.inspect(service, "{{json .State}}"),
+    )
+    assert stack.inspect(service, "{{.RestartCount}}") == "1"
 
 
 def finished_runs(host: ComposeHost) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import ctypes
 import http.client
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,7 +32,17 @@ _FILES = (
     "celeryconfig.py",
     "worker",
     "tasks",
+    "hostside",
 )
+
+# First on the PATH of those who log in: while the file is there, prunes wait, and say so.
+_HOLDING_DOCKER = r"""#!/bin/sh
+while [ "$1 $2" = "builder prune" ] && [ -e /run/hold-prunes ]; do
+  touch /run/prune-is-held
+  sleep 0.1
+done
+exec /usr/bin/docker "$@"
+"""
 
 # The shell becomes the engine; both it and sshd are children of the machine's process 1, and end with that.
 _OWN_NETWORK = r"""
@@ -63,6 +73,9 @@ class ComposeHost(DockerHost):
         load_images(self)
         # For the build, whose packages come from outside.
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
+        docker = self.root / "usr/local/bin/docker"
+        docker.write_text(_HOLDING_DOCKER)
+        docker.chmod(0o755)
         self.project.mkdir(parents=True)
         for name in _FILES:
             source = CHECKOUT / name
@@ -87,6 +100,14 @@ class ComposeHost(DockerHost):
             os.chown(path, uid, uid)
             path.chmod(0o700 if path.is_dir() else 0o600)
 
+    def make_secrets(self, **secrets: str) -> None:
+        """The project's secrets/, as the README says."""
+        folder = self.project / "secrets"
+        folder.mkdir(mode=0o700)
+        for name, text in secrets.items():
+            (folder / name).write_text(f"{text}\n")
+            (folder / name).chmod(0o644)
+
     def leave_network(self) -> None:
         """Start the engine again in an empty network of its own, with bridges and iptables."""
         self.stop_engine()
@@ -101,6 +122,26 @@ class ComposeHost(DockerHost):
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
         command = ("docker", "compose", "--project-directory", PROJECT, *args)
         return self.run("env", *variables, *command, timeout_s=timeout_s)
+
+    def inspect(self, service: str, template: str) -> str:
+        """What `docker inspect` says of the container of `service`."""
+        return self.docker("inspect", f"holystone-{service}-1", "--format", template).strip()
+
+    def exec(self, service: str, *argv: str, env: Mapping[str, str] | None = None) -> str:
+        """Run a command in the container of `service`; its output. RuntimeError where it fails."""
+        variables = [f"--env={name}={value}" for name, value in (env or {}).items()]
+        return self.compose("exec", "--no-TTY", *variables, service, *argv).strip()
+
+    @contextmanager
+    def held_prune(self) -> Iterator[Callable[[], bool]]:
+        """Prunes that begin meanwhile wait; gives a function that says whether one does."""
+        hold, held = self.root / "run/hold-prunes", self.root / "run/prune-is-held"
+        held.unlink(missing_ok=True)
+        hold.touch()
+        try:
+            yield held.exists
+        finally:
+            hold.unlink()
 
     def get(self, port: int, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
         """GET from what is published on the host's loopback `port`: status and body."""

@@ -17,8 +17,8 @@ _DATA_FOLDER = 'chroot "$1" install -d -o redis -g redis /data'
 
 # tag: mmdebstrap's options, and what `docker import` is to add
 IMAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "debian:trixie-slim": (("--variant=minbase",), ('CMD ["bash"]',)),
-    "redis:8.0-bookworm": (
+    "debian:trixie-20260316-slim": (("--variant=minbase",), ('CMD ["bash"]',)),
+    "redis:8.0.6-bookworm": (
         ("--variant=apt", "--include=redis-server", f"--customize-hook={_DATA_FOLDER}"),
         ("USER redis", "WORKDIR /data", "VOLUME /data", 'CMD ["redis-server"]'),
     ),
