@@ -1,11 +1,14 @@
 """Messages to people, through Apprise (kept, BSD-2, reaches Telegram and a hundred others)."""
 
+import contextvars
 import logging
 import threading
 
 from pydantic import SecretStr
 
-log = logging.getLogger(__name__)
+from worker.logs import get_logger
+
+log = get_logger(__name__)
 
 LONGEST_S = 10  # some services drip an answer for longer than a run may last
 
@@ -18,12 +21,13 @@ def notify(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
     if not urls:
         return False
     outcomes: list[bool] = []
-    sending = threading.Thread(target=lambda: outcomes.append(_send(urls, title, body)), daemon=True)
+    run = contextvars.copy_context().run  # its lines are of the same run
+    sending = threading.Thread(target=lambda: outcomes.append(run(_send, urls, title, body)), daemon=True)
     sending.start()
     sending.join(LONGEST_S)
     delivered = outcomes == [True]
     if not delivered:
-        log.warning("notification not delivered: check HOLYSTONE_NOTIFY_URLS")
+        log.warning("notification not delivered", remedy="check HOLYSTONE_NOTIFY_URLS")
     return delivered
 
 
@@ -36,5 +40,5 @@ def _send(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
         usable = [sender.add(url.get_secret_value()) for url in urls]
         return bool(sender.notify(title=title, body=body)) and all(usable)
     except Exception as error:  # any of a hundred services may raise anything, a URL in its text
-        log.warning("notification failed: error=%s", type(error).__name__)
+        log.warning("notification failed", error=type(error).__name__)
         return False

@@ -7,7 +7,7 @@ with a warning, and the next source (in the end the default) is used instead.
 import functools
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter
 from pydantic_settings import (
@@ -17,9 +17,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from worker.ages import to_until
-from worker.fleet import POLICY_FIELDS, HostSettings, LeftOut, PrunePolicy, build_fleet
+from worker.ages import age_seconds, to_until
+from worker.fleet import HostSettings, LeftOut, build_fleet
 from worker.hosts import split_list
+from worker.policies import POLICIES
 from worker.sources import (
     PREFIX,
     TOML_FILE,
@@ -29,11 +30,13 @@ from worker.sources import (
     keep_usable,
     read_dotenv,
     read_environment,
+    read_secret,
     read_toml,
+    with_password,
 )
 
 DAY_S = 86_400
-TABLES = ("prune", "ssh")
+TABLES = (*POLICIES, "ssh")
 
 
 def _as_list(value: object) -> object:
@@ -60,10 +63,18 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _longest_first(ages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(ages, key=age_seconds, reverse=True))
+
+
 Age = Annotated[str, BeforeValidator(_no_bool), BeforeValidator(str), AfterValidator(to_until)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_as_list)]
 Seconds = Annotated[int, BeforeValidator(_no_bool)]
+Percent = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=100)]
+Ladder = Annotated[
+    tuple[Age, ...], NoDecode, BeforeValidator(_as_list), AfterValidator(_longest_first), Field(max_length=10)
+]
 
 
 class Settings(BaseSettings):
@@ -77,6 +88,9 @@ class Settings(BaseSettings):
 
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis: broker, results and memory."
+    )
+    redis_password_file: Path | None = Field(
+        None, description="File that holds Redis's password, where the URL has none."
     )
     hosts: Names = Field(
         (), repr=False, description="`ssh://[user@]host[:port]` or `local`, by commas or spaces."
@@ -95,13 +109,28 @@ class Settings(BaseSettings):
         ge=0,
         description="Tell NOTIFY_URLS of a prune that reclaims this much (GB = 1024^3 bytes); 0: never.",
     )
+    disk_enabled: bool = Field(True, description="Whether disks are watched between prunes.")
+    disk_interval_s: Seconds = Field(
+        300, ge=10, le=366 * DAY_S, description="Seconds between two looks at a host's disk."
+    )
+    disk_alert_percent: Percent = Field(85, description="Tell NOTIFY_URLS when a disk is this full.")
+    disk_prune_percent: Percent | None = Field(
+        None, description="Prune early when a disk is this full; empty: never."
+    )
+    disk_ladder: Ladder = Field(
+        ("24h", "6h", "1h"), description="Ages for an early prune, one after another until there is room."
+    )
     notify_urls: Secrets = Field((), description="Apprise URLs, by commas or spaces.")
+    notify_join_s: Seconds = Field(
+        60, ge=1, le=3600, description="Seconds that an alert waits for others, to be one message with them."
+    )
     ssh_config: Path | None = Field(None, description="ssh_config file in place of OpenSSH's own.")
     ssh_known_hosts: Path | None = Field(None, description="known_hosts file in place of OpenSSH's own.")
     ssh_identity: Path | None = Field(None, description="Private key file in place of OpenSSH's own.")
     ssh_connect_timeout_s: Annotated[float, BeforeValidator(_no_bool), AfterValidator(_finite)] = Field(
         10, gt=0, le=600, description="Seconds for connecting and logging in."
     )
+    log_format: Literal["plain", "json"] = Field("plain", description="Form of the log's lines.")
 
     # Found while loading; no variable sets these.
     fleet: dict[str, HostSettings] = Field(default_factory=dict, exclude=True)
@@ -128,7 +157,14 @@ TYPES: dict[str, TypeAdapter[Any]] = {
     if field not in _FOUND
 }
 # In doubt nothing is deleted, and never more than was meant.
-_keep: Keep = functools.partial(keep_usable, TYPES, {"prune_enabled": False, "prune_all": False})
+_IF_UNREADABLE = {
+    "prune_enabled": False,
+    "prune_all": False,
+    "disk_enabled": False,
+    "disk_prune_percent": None,
+    "disk_ladder": (),
+}
+_keep: Keep = functools.partial(keep_usable, TYPES, _IF_UNREADABLE)
 
 
 @functools.cache
@@ -166,13 +202,20 @@ def load_settings(folder: Path) -> Settings:
         merged["prune_enabled"] = False
         warnings.append(f"{broken}: pruning is off until it can be read")
     settings = Settings(**merged)
+    if settings.redis_password_file:
+        password, trouble = read_secret(settings.redis_password_file)
+        if trouble:
+            warnings.append(f"HOLYSTONE_REDIS_PASSWORD_FILE: {trouble}; Redis is asked without a password")
+        else:
+            url = with_password(settings.redis_url.get_secret_value(), password)
+            settings = settings.model_copy(update={"redis_url": SecretStr(url)})
     warnings += [
         f"{PREFIX}{bad.field.upper()} ({bad.where}) holds {bad.held}, which makes no sense; "
         f"used instead: {getattr(settings, bad.field)}"
         for bad in unusable
     ]
-    policy = PrunePolicy(**{field: getattr(settings, f"prune_{field}") for field in POLICY_FIELDS})
-    fleet, left_out, fleet_warnings = build_fleet(settings.hosts, per_host, policy, from_environment, _keep)
+    for_all = {field: getattr(settings, field) for field in TYPES}
+    fleet, left_out, fleet_warnings = build_fleet(settings.hosts, per_host, for_all, from_environment, _keep)
     return settings.model_copy(
         update={"fleet": fleet, "left_out": left_out, "warnings": (*warnings, *fleet_warnings)}
     )

@@ -68,13 +68,13 @@ def test_a_run_whose_worker_was_killed_is_done_again_within_the_hard_limit_plus_
     ):
         sent = Client(redis.url).send()
         wait_until(lambda: docker.prunes_started, 20, "the prune to start")
-        at_work = first if f"[{sent.id}] received" in first.log() else second
+        at_work = first if f"task_id={sent.id}" in first.log() else second
         other = second if at_work is first else first
         at_work.kill_all()
         docker.go()
         wait_until(sent.ready, timeout_s + GRACE_S + 180, "the run to be done again", detail=other.log)
         assert sent.get()["outcome"] == "done"
-        assert f"[{sent.id}] received" in other.log()
+        assert f"run started host=local task_id={sent.id}" in other.log()
 
 
 def test_a_half_open_connection_to_redis_is_left_within_a_minute(
@@ -103,10 +103,13 @@ def test_a_message_delivered_twice_prunes_once_and_keeps_the_first_report(
         sent = client.send(options={"task_id": "twice"})
         wait_until(lambda: docker.prunes_started, 20, "the prune to start", detail=worker.log)
         client.send(options={"task_id": "twice"})
-        wait_until(lambda: worker.log().count("[twice] received") == 2, 20, "the second delivery")
+        wait_until(
+            lambda: worker.log().count("run started host=local task_id=twice") == 2, 20, "the second delivery"
+        )
         wait_until(lambda: len(docker.calls("info")) == 2, 20, "the second delivery to reach the engine")
         docker.go()
-        wait_until(lambda: worker.log().count("[twice] succeeded") == 2, 30, "both to end", detail=worker.log)
+        ended = "run finished host=local task_id=twice"
+        wait_until(lambda: worker.log().count(ended) == 2, 30, "both to end", detail=worker.log)
     assert sent.get()["outcome"] == "done"
     assert docker.prunes_started == 2  # two passes of the one run
 

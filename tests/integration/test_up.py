@@ -95,7 +95,7 @@ def test_up_runs_what_beat_and_others_send_and_sigterm_leaves_nothing(up: Up) ->
     assert flower.getresponse().status == 200
     flower.close()
 
-    up.process.wait_for_log("succeeded", 60)  # beat's first run, in the worker's log
+    up.process.wait_for_log("run finished", 60)  # beat's first run, in the worker's log
     report = Client(up.url).run("local")
 
     assert (report["outcome"], report["trigger"]) == ("done", "manual")

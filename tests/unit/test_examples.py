@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.support.paths import CHECKOUT
-from worker.fleet import POLICY_FIELDS
+from worker.policies import POLICIES
 from worker.settings import TABLES, VARIABLES, Settings, load_settings
 from worker.sources import flatten
 
@@ -19,7 +20,24 @@ TOML = (CHECKOUT / "holystone.example.toml").read_text()
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 
 # Examples where the default is empty, or OpenSSH's own.
-NO_DEFAULT = {"hosts", "notify_urls", "ssh_config", "ssh_known_hosts", "ssh_identity"}
+NO_DEFAULT = {
+    "redis_url",  # which the password is put into
+    "redis_password_file",
+    "hosts",
+    "notify_urls",
+    "disk_prune_percent",
+    "ssh_config",
+    "ssh_known_hosts",
+    "ssh_identity",
+}
+
+
+@pytest.fixture(autouse=True)
+def _secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password file that the examples name, from the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/redis_password").write_text("long\n")
 
 
 def dotenv_lines() -> dict[str, str]:
@@ -80,7 +98,9 @@ def test_toml_example_loads_without_a_warning(tmp_path: Path) -> None:
 def test_toml_example_shows_every_field_that_a_host_may_have_of_its_own() -> None:
     hosts = tomllib.loads(TOML)["hosts"].values()
 
-    assert {field for host in hosts for field in host.get("prune", {})} == set(POLICY_FIELDS)
+    for table, policy in POLICIES.items():
+        shown = {field for host in hosts for field in host.get(table, {})}
+        assert shown == {field.name for field in fields(policy)}
 
 
 @pytest.mark.parametrize("service", ["beat", "worker", "flower"])
@@ -92,7 +112,8 @@ def test_compose_passes_every_variable_on(service: str) -> None:
     assert set(VARIABLES) - paths == {name for name in environment if name.startswith("HOLYSTONE_")}
     # Without a value of its own: one that is not set stays unset, and the settings file counts.
     assert [name for name, value in environment.items() if value is not None and name in VARIABLES] == [
-        "HOLYSTONE_REDIS_URL"
+        "HOLYSTONE_REDIS_URL",
+        "HOLYSTONE_REDIS_PASSWORD_FILE",
     ]
 
 
@@ -107,9 +128,9 @@ def test_the_compose_file_shows_the_defaults_that_the_example_names() -> None:
     text = (CHECKOUT / "docker-compose.yml").read_text()
     defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", text))
 
-    assert defaults == {"SSH_FOLDER": "./ssh", "SETTINGS_FILE": "/dev/null", "RUN_AS": "10001:10001"}
-    assert dotenv_lines()["SSH_FOLDER"] == defaults["SSH_FOLDER"]
-    assert dotenv_lines()["RUN_AS"] == defaults["RUN_AS"]
+    assert defaults.pop("SETTINGS_FILE") == "/dev/null"
+    assert defaults == {name: dotenv_lines()[name] for name in defaults}
+    assert set(defaults) == {"SSH_FOLDER", "SECRETS_FOLDER", "RUN_AS", "STOP_GRACE_PERIOD"}
 
 
 def differing(one: Settings, other: Settings) -> set[str]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.connection import parse_url
 
 from worker.settings import VARIABLES, Settings, load_settings
-from worker.sources import flatten, shown
+from worker.sources import flatten, shown, with_password
 
 Load = Callable[..., Settings]
 SECRET = "hunter2"
@@ -37,6 +38,7 @@ def test_defaults_are_those_of_the_readme(load: Load) -> None:
     settings = load()
     assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
     assert settings.model_dump(exclude={"redis_url"}) == {
+        "redis_password_file": None,
         "hosts": (),
         "prune_enabled": True,
         "prune_interval_s": 21_600,
@@ -44,11 +46,18 @@ def test_defaults_are_those_of_the_readme(load: Load) -> None:
         "prune_all": False,
         "prune_timeout_s": 120,
         "prune_notify_min_gb": 0,
+        "disk_enabled": True,
+        "disk_interval_s": 300,
+        "disk_alert_percent": 85,
+        "disk_prune_percent": None,
+        "disk_ladder": ("24h", "6h", "1h"),
         "notify_urls": (),
+        "notify_join_s": 60,
         "ssh_config": None,
         "ssh_known_hosts": None,
         "ssh_identity": None,
         "ssh_connect_timeout_s": 10,
+        "log_format": "plain",
     }
     assert (settings.fleet, settings.left_out, settings.warnings) == ({}, (), ())
 
@@ -111,6 +120,7 @@ _NONSENSE = {
     "PRUNE_UNTIL": ["0", "0h", "-24h", "garbage", "24x", "100000d", "true", "1.5h"],
     "PRUNE_NOTIFY_MIN_GB": ["-1", "garbage", "nan", "inf", "-inf", "5GB", "1e999"],
     "SSH_CONNECT_TIMEOUT_S": ["0", "-5", "garbage", "nan", "inf", "601"],
+    "LOG_FORMAT": ["xml", "JSON", "1", "plain,json"],
 }
 
 
@@ -218,8 +228,8 @@ def test_unknown_settings_in_files_are_warned_of(load: Load) -> None:
         "holystone.toml: unknown setting pruning, ignored",
         "holystone.toml: unknown setting prune_untill, ignored",
         ".env: unknown setting HOLYSTONE_PRUNE_UNTILL, ignored",
-        "holystone.toml [hosts.a]: unknown setting 'prune.untl', ignored",
         "holystone.toml [hosts.a]: unknown setting 'port', ignored",
+        "holystone.toml [hosts.a]: unknown setting 'prune.untl', ignored",
     )
 
 
@@ -309,6 +319,63 @@ def test_no_secret_is_shown(load: Load, source: str, variable: str, value: str) 
     assert SECRET not in everything
     if value.startswith("http:") or variable == "HOSTS":
         assert settings.warnings
+
+
+def test_the_password_of_redis_is_read_from_a_file(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{SECRET}\n")
+    settings = load(REDIS_URL="redis://redis:6379/3", REDIS_PASSWORD_FILE=str(tmp_path / "password"))
+    assert settings.redis_url.get_secret_value() == f"redis://:{SECRET}@redis:6379/3"
+    assert settings.warnings == ()
+    assert SECRET not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://redis:6379/0", "redis://:p%40%2F%3A%25%20%22%27%5C%C3%A9@redis:6379/0"),
+        ("rediss://user@redis", "rediss://user:p%40%2F%3A%25%20%22%27%5C%C3%A9@redis"),
+        ("redis://redis?db=1", "redis://:p%40%2F%3A%25%20%22%27%5C%C3%A9@redis?db=1"),
+        ("redis://[::1]:6379/0#@", "redis://:p%40%2F%3A%25%20%22%27%5C%C3%A9@[::1]:6379/0#@"),
+        ("redis://:own@redis/0", "redis://:own@redis/0"),
+        ("redis://user:own@redis/0", "redis://user:own@redis/0"),
+        ("redis://[::1", "redis://:p%40%2F%3A%25%20%22%27%5C%C3%A9@[::1"),
+    ],
+)
+def test_a_password_is_put_into_a_url_that_has_none(url: str, expected: str) -> None:
+    password = "p@/:% \"'\\é"
+    assert with_password(url, password) == expected
+    if "own" not in url and url.startswith("redis://redis"):
+        assert parse_url(url=expected)["password"] == password  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "can't be read (No such file or directory)"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (SECRET.encode() + b"\xff", "is no UTF-8 text"),
+    ],
+)
+def test_a_password_file_that_is_no_use_is_told_in_one_line_without_its_content(
+    load: Load, tmp_path: Path, content: bytes | None, says: str
+) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    settings = load(REDIS_PASSWORD_FILE=str(path))
+    assert settings.warnings == (
+        f"HOLYSTONE_REDIS_PASSWORD_FILE: {str(path)!r} {says}; Redis is asked without a password",
+    )
+    assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize("toml", ["'a\\u0000b'", "'/'", "'~nobody-here/x'"])
+def test_a_password_file_that_can_not_be_one_is_told(load: Load, toml: str) -> None:
+    settings = load(toml=f"redis_password_file = {toml.replace(chr(39), chr(34))}\n")
+    (warning,) = settings.warnings
+    assert "can't be read (" in warning
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Which secrets this process knows, and how they are taken out of a line: the last resort of the log."""
+
+import base64
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, quote_plus, unquote
+
+from worker.settings import Settings
+
+HIDDEN = "***"
+_SHORTEST = 4  # shorter ones would take words out of lines
+_SHORTEST_PART = 8  # of a message URL, whose every part may be a token
+_FLOWER = ("FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET", "FLOWER_OAUTH2_SECRET")
+
+
+def find_secrets(settings: Settings, environment: Mapping[str, str]) -> set[str]:
+    """The passwords of Redis and Flower and the parts of the message URLs, as written and decoded."""
+    redis_url = settings.redis_url.get_secret_value()
+    found = {_password(redis_url.partition("://")[2])}
+    for url in settings.notify_urls:
+        found |= _url_parts(url.get_secret_value())
+    for name in _FLOWER:
+        found |= _flower_users(environment.get(name, "").split(","))
+    if path := environment.get("FLOWER_BASIC_AUTH_FILE"):
+        with suppress(OSError, UnicodeDecodeError):  # Flower itself says what is wrong with it
+            found |= _flower_users(Path(path).read_text("utf-8").splitlines())
+    found |= {unquote(secret) for secret in found}
+    return {secret for secret in found if len(secret) >= _SHORTEST}
+
+
+def make_redactor(secrets: Iterable[str]) -> Callable[[str], str]:
+    """A function that puts HIDDEN in place of the secrets, also URL-encoded and in base64 (pure)."""
+    forms = {form for secret in secrets for form in _forms(secret)}
+    if not forms:
+        return lambda text: text
+    longest_first = sorted(forms, key=len, reverse=True)  # one may begin with another
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    return lambda text: pattern.sub(HIDDEN, text)
+
+
+def _forms(secret: str) -> set[str]:
+    plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    encoded = base64.b64encode(secret.encode()).decode()
+    escaped = repr(secret)[1:-1]  # as a repr, or JSON, has it
+    return plain | {encoded, encoded.rstrip("="), escaped, escaped.replace('"', '\\"')}
+
+
+def _password(rest: str) -> str:
+    """What stands between the user and the last @, also where the password has signs that URLs forbid."""
+    return rest.rpartition("@")[0].partition(":")[2]
+
+
+def _flower_users(users: Iterable[str]) -> set[str]:
+    return {secret for user in users if user for secret in (user, user.partition(":")[2])}
+
+
+def _url_parts(url: str) -> set[str]:
+    rest = url.partition("://")[2]
+    parts = {part for part in re.split(r"[/:@?&=,\s]+", rest) if len(part) >= _SHORTEST_PART}
+    return {url, rest} | {part for part in parts if not _is_machine(part)}
+
+
+def _is_machine(part: str) -> bool:
+    """Whether it is an address rather than a token: lines without it would say nothing."""
+    with suppress(ValueError):
+        ipaddress.ip_address(part)
+        return True
+    return part == "localhost"
