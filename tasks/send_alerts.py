@@ -8,9 +8,12 @@ from celery import Task
 from worker.alerts import SEND_TASK, Alerts, compose, countdown_s, decide_wait_s
 from worker.celery import app
 from worker.limits import message_limits
+from worker.logs import get_logger
 from worker.memory import open_redis
 from worker.notify import notify
 from worker.settings import get_settings
+
+log = get_logger(__name__)
 
 _LIMIT_S = 60
 _TRIES = 5
@@ -45,4 +48,5 @@ def send_alerts(self: Task) -> dict[str, object]:
         if not delivered and self.request.retries < _TRIES:
             raise self.retry(countdown=_AGAIN_S, max_retries=_TRIES)
         alerts.done(task_id)
+    log.info("alerts sent", alerts=len(told), delivered=delivered)
     return {"alerts": len(told), "delivered": delivered}

@@ -328,7 +328,7 @@ def test_a_run_whose_worker_container_was_killed_is_done_again_and_no_result_is_
         wait_until(is_held, 30, "the prune to begin", detail=lambda: stack.compose("logs", "worker"))
         stack.docker("kill", "--signal", "KILL", "holystone-worker-1")
         state = "{{.State.Status}} {{.RestartCount}}"
-        # To the engine a `docker kill` is an operator's will, other than a crash: it stays down until started.
+        # To the engine a `docker kill` is an operator's will, unlike a crash: it stays down until started.
         wait_until(lambda: stack.inspect("worker", state) == "exited 0", 20, "the worker to end")
     stack.compose("up", "--detach", "--no-build")
 
