@@ -45,11 +45,17 @@ class Disks:
         self._redis = client
 
     def read(self, host: str) -> DiskMemory:
+        return self.read_all([host])[host]
+
+    def read_all(self, hosts: list[str]) -> dict[str, DiskMemory]:
+        """`read` of each host."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(_key(host))
-            pipe.sismember(_ABOVE, host)
-            fields, above = pipe.execute()
-        return DiskMemory.from_fields(fields, bool(above))
+            for host in hosts:
+                pipe.hgetall(_key(host))
+            pipe.smembers(_ABOVE)
+            *fields, above = pipe.execute()
+        found = zip(hosts, fields, strict=True)
+        return {host: DiskMemory.from_fields(known, host in above) for host, known in found}
 
     def record(self, host: str, disk: FileSystem, now: float) -> None:
         """A reading; the path stands for docker's root, so that the next look need not ask for it."""

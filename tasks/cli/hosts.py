@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from tasks import PRUNE_JOB
+from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.cli.terminal import (
     ago,
     format_seconds,
@@ -20,6 +20,7 @@ from tasks.cli.terminal import (
     warn,
 )
 from worker.ages import to_until
+from worker.disk_memory import DiskMemory, Disks
 from worker.fleet import LeftOut
 from worker.memory import HostMemory, Memory
 from worker.pause import Pause, Pauses, find_pause
@@ -47,6 +48,8 @@ class Known:
     """What Redis says of all hosts, by name. A host is missing from a field where nothing is known of it."""
 
     memory: Mapping[str, HostMemory] = field(default_factory=dict)
+    looks: Mapping[str, HostMemory] = field(default_factory=dict)
+    disks: Mapping[str, DiskMemory] = field(default_factory=dict)
     running: Mapping[str, str | None] = field(default_factory=dict)
     due: Mapping[str, float | None] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
@@ -55,7 +58,7 @@ class Known:
 @dataclass(frozen=True)
 class Row:
     """One host. Times are Unix seconds; `running` is the id of the task that prunes its engine now, `paused`
-    says by whom and until when.
+    says by whom and until when, `disk_error` why its disk could not be read last.
     """
 
     host: str
@@ -73,6 +76,8 @@ class Row:
     running: str | None
     next_due_ts: float | None
     paused: str | None
+    disk_used_percent: float | None
+    disk_error: str | None
 
 
 def make_rows(settings: Settings, known: Known, now: float) -> list[Row]:
@@ -83,7 +88,7 @@ def make_rows(settings: Settings, known: Known, now: float) -> list[Row]:
 def _row(name: str, settings: Settings, known: Known, now: float) -> Row:
     policy, memory = settings.fleet[name].prune, known.memory.get(name)
     reclaimed = memory.last_reclaimed_bytes if memory else None
-    pause = find_pause(known.pauses, name, now)
+    pause, looks, seen = find_pause(known.pauses, name, now), known.looks.get(name), known.disks.get(name)
     return Row(
         host=name,
         enabled=policy.enabled,
@@ -100,6 +105,8 @@ def _row(name: str, settings: Settings, known: Known, now: float) -> Row:
         running=known.running.get(name),
         next_due_ts=known.due.get(name) if policy.enabled else None,
         paused=str(pause) if pause else None,
+        disk_used_percent=seen.disk.used_percent if seen and seen.disk else None,
+        disk_error=looks.last_error if looks else None,
     )
 
 
@@ -156,10 +163,15 @@ def cells(row: Row, now: float, redis_answers: bool) -> tuple[str, ...]:
         ago(row.last_run_ts, now) if redis_answers else "?",
         (row.last_reclaimed or "-") if redis_answers else "?",
         "?" if total is None else format_size(total),
+        _percent(row.disk_used_percent) if redis_answers else "?",
         next_run(row, now, redis_answers),
         to_until(row.interval_s),
         row.until + (" all" if row.all else ""),
     )
+
+
+def _percent(percent: float | None) -> str:
+    return "-" if percent is None else f"{percent:.0f} %"
 
 
 def error_line(row: Row, now: float) -> str | None:
@@ -170,6 +182,10 @@ def error_line(row: Row, now: float) -> str | None:
     failures = f"{times} failure{'' if times == 1 else 's'}"
     since = f"last success {ago(row.last_success_ts, now)}" if row.last_success_ts else "no success yet"
     return f"{row.host}: {one_line(row.last_error)} ({failures}, {since})"
+
+
+def disk_error_line(row: Row) -> str | None:
+    return f"{row.host}: its disk was not read: {one_line(row.disk_error)}" if row.disk_error else None
 
 
 def paused_line(row: Row) -> str | None:
@@ -185,7 +201,7 @@ def left_out_line(gone: LeftOut) -> str:
 
 
 def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
-    """Four round trips, however many hosts. Raises redis.RedisError."""
+    """Six round trips, however many hosts. Raises redis.RedisError."""
     memory = Memory(client, PRUNE_JOB)
     remembered = memory.hosts(hosts)
     engines = {name: found.engine_id for name, found in remembered.items() if found.engine_id}
@@ -195,7 +211,14 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
             pipe.zscore(_SCHEDULE, _ENTRY_PREFIX + entry_name(host))
         due = cast("list[float | None]", pipe.execute())
     running = {name: holders[engine_id] for name, engine_id in engines.items()}
-    return Known(remembered, running, dict(zip(hosts, due, strict=True)), Pauses(client).read())
+    return Known(
+        memory=remembered,
+        looks=Memory(client, WATCH_JOB).hosts(hosts),
+        disks=Disks(client).read_all(hosts),
+        running=running,
+        due=dict(zip(hosts, due, strict=True)),
+        pauses=Pauses(client).read(),
+    )
 
 
 def ask_redis(settings: Settings) -> tuple[Known, str | None]:
@@ -243,7 +266,7 @@ def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers
     if rows:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column("host", overflow="fold")
-        for name in ("state", "last run", "reclaimed", "in total", "next run", "every", "older than"):
+        for name in ("state", "last run", "reclaimed", "total", "disk", "next run", "every", "until"):
             table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*cells(row, now, redis_answers))
@@ -252,6 +275,7 @@ def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers
         console.print(NO_HOST)
     lines = [paused_line(row) for row in rows]
     lines += [error_line(row, now) for row in rows]
+    lines += [disk_error_line(row) for row in rows]
     lines += [left_out_line(gone) for gone in settings.left_out]
     for line in filter(None, lines):
         console.print(line)

@@ -21,6 +21,8 @@ from tasks.cli.hosts import (
     state,
     to_json,
 )
+from worker.disk_memory import DiskMemory
+from worker.docker import FileSystem
 from worker.fleet import LeftOut
 from worker.memory import HostMemory
 from worker.settings import Settings, load_settings
@@ -34,7 +36,13 @@ MEMORY = HostMemory(
     total_reclaimed_bytes=98_420_000,
     engine_id="engine",
 )
-KNOWN = Known({"local": MEMORY}, {"local": None}, {"local": NOW + 14_400})
+KNOWN = Known(
+    memory={"local": MEMORY},
+    looks={"local": HostMemory(last_error="CommandFailed: df")},
+    disks={"local": DiskMemory(FileSystem("/", 1000, 85))},
+    running={"local": None},
+    due={"local": NOW + 14_400},
+)
 
 
 @pytest.fixture
@@ -64,6 +72,8 @@ def test_a_row_holds_the_settings_and_what_is_remembered(settings: Settings) -> 
         running=None,
         next_due_ts=NOW + 14_400,
         paused=None,
+        disk_used_percent=91.5,
+        disk_error="CommandFailed: df",
     )
 
 
@@ -135,9 +145,9 @@ def test_a_host_that_beat_does_not_know_is_not_scheduled(settings: Settings) -> 
 
 def test_cells_are_short_words(settings: Settings) -> None:
     told = cells(row(settings), NOW, True)
-    assert told == ("local", "ok", "2 h ago", "49.21MB", "98.42MB", "in 4 h", "6h", "24h")
+    assert told == ("local", "ok", "2 h ago", "49.21MB", "98.42MB", "92 %", "in 4 h", "6h", "24h")
     assert cells(replace(row(settings), all=True), NOW, True)[-1] == "24h all"
-    assert cells(row(settings, Known()), NOW, False) == ("local", "?", "?", "?", "?", "?", "6h", "24h")
+    assert cells(row(settings, Known()), NOW, False) == ("local", "?", "?", "?", "?", "?", "?", "6h", "24h")
 
 
 def test_the_error_line_counts_the_failures(settings: Settings) -> None:
