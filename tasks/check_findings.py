@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from tasks.prune_policy import ages_of
 from worker.ages import age_seconds
 from worker.builders import OtherCache
 from worker.docker import CacheRecord, Engine, FileSystem
@@ -165,7 +166,7 @@ def judge_gate(found: Gate | GateDenied | None, configured: HostSettings, jobs: 
             f"{text}: {', '.join(missing)} denied",
             "print it anew: holystone gate, install it",
         )
-    denied = [age for age in _ages(configured) if age_seconds(age) < found.min_age_s]
+    denied = [age for age in ages_of(configured) if age_seconds(age) < found.min_age_s]
     if denied:
         remedy = "raise until (HOLYSTONE_PRUNE_UNTIL, prune.until, disk.ladder), or: holystone gate --min-age"
         return Check("gate", "error", f"{text}: {', '.join(denied)} denied", remedy)
@@ -173,11 +174,6 @@ def judge_gate(found: Gate | GateDenied | None, configured: HostSettings, jobs: 
         text += f"; this worker's is version {COMMAND_SET_VERSION}"
         return Check("gate", "warning", text, "print it anew: holystone gate, and install it there")
     return Check("gate", "ok", text)
-
-
-def _ages(configured: HostSettings) -> list[str]:
-    early = configured.disk.ladder if configured.disk.prune_percent is not None else ()
-    return list(dict.fromkeys([configured.prune.until, *early]))
 
 
 def _size(size: int | None) -> str:

@@ -1,6 +1,7 @@
 """The main job: prunes BuildKit's cache of one host by age, with `docker builder prune` over ssh."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from dataclasses import asdict
@@ -33,6 +34,7 @@ from worker.docker import Engine
 from worker.errors import (
     CommandTimedOut,
     HolystoneError,
+    HostUnreachable,
     TransportError,
     raise_again,
     to_record,
@@ -88,9 +90,11 @@ async def visit(
             if not progress.passes:
                 raise Skipped(ROOM_AGAIN)
             if progress.followed and not progress.followed.ended:
-                progress.followed = await follow_overtaken(
-                    shell, memory, engine, progress.looked_at, progress.followed, len(progress.passes)
-                )
+                # Its own prune is done, so the run fails for nothing here; record_effects then ends the note.
+                with tolerating_redis_outage(), contextlib.suppress(HostUnreachable):
+                    progress.followed = await follow_overtaken(
+                        shell, memory, engine, progress.looked_at, progress.followed, len(progress.passes)
+                    )
 
 
 def perform(
@@ -195,8 +199,8 @@ def record_effects(run: Run, arguments: PruneArguments, memory: Memory, progress
 
 def left_prune(run: Run, arguments: PruneArguments, progress: Progress, engine: Engine) -> LeftPrune:
     """The prune that this run leaves, for the next visit to follow."""
-    # With a pass before it rather too late, or that one's event could be taken for its own.
-    clock_read_at = progress.looked_at if progress.passes else progress.looked_until
+    # With another prune before it rather too late, or that one's event could be taken for its own.
+    clock_read_at = progress.looked_at if progress.passes or progress.followed else progress.looked_until
     return LeftPrune(
         task_id=run.task_id,
         host=run.host,

@@ -16,9 +16,10 @@ from typing import Any
 from tasks.prune_policy import choose_records, preview_argv
 from worker.ages import age_seconds
 from worker.docker import CacheRecord, Engine, PruneEvent, parse_cache_records, parse_prune_events
+from worker.errors import GateDenied
 from worker.look import bounded, disk
 from worker.memory import Memory
-from worker.shell import Shell
+from worker.shell import Completed, Shell
 
 FOLLOW_LIMIT_S = 20  # of each question: the list of records waits while a prune deletes
 _LAST_TS = 10**10  # the gate takes ten digits
@@ -91,11 +92,11 @@ def parse_note(note: str) -> LeftPrune | None:
         return None
     if not _is_number(left.left_ts, _LAST_TS):
         return None
-    if left.begun_ts is not None and not _is_number(left.begun_ts, _LAST_TS):
-        return None
-    if left.free_bytes is not None and not _is_number(left.free_bytes, 2**63):
-        return None
-    return left
+    return replace(
+        left,  # a host's own word, which may be nonsense: then it is not known
+        begun_ts=left.begun_ts if _is_number(left.begun_ts, _LAST_TS) else None,
+        free_bytes=left.free_bytes if _is_number(left.free_bytes, 2**63) else None,
+    )
 
 
 def _is_number(value: Any, most: int) -> bool:
@@ -181,7 +182,7 @@ async def follow(shell: Shell, memory: Memory, engine: Engine, looked_at: float)
     """What became of the prune that was left on this engine, None where none was.
 
     To be called with the engine's lock held. Where the prune has ended its bytes are counted and its note is
-    gone. Raises HostUnreachable or GateDenied.
+    gone. Raises HostUnreachable.
     """
     note = await asyncio.to_thread(memory.may_still_run, engine.id)
     if note is None:
@@ -209,7 +210,7 @@ async def follow_overtaken(
 ) -> Followed:
     """`followed`, which might still run, after `own` prunes of this run: these ended after it.
 
-    Counts its bytes, and removes its note. Raises HostUnreachable or GateDenied.
+    Counts its bytes, and removes its note. Raises HostUnreachable.
     """
     event = await _find_event(shell, followed.left, engine, looked_at, own) if followed.left else None
     reclaimed = event.reclaimed_bytes if event else None
@@ -231,16 +232,25 @@ async def _find_event(
     # What prunes through buildx makes no event; one that is there is somebody else's.
     if left.builder != "classic" or now is None or left.begun_ts is None or left.begun_ts > now:
         return None
-    completed = await shell.run(events_argv(math.floor(left.begun_ts), math.floor(now) + 1))
-    return choose_event(parse_prune_events(completed.stdout), left.begun_ts, own)
+    completed = await _ask(shell, events_argv(math.floor(left.begun_ts), math.floor(now) + 1))
+    return choose_event(parse_prune_events(completed.stdout), left.begun_ts, own) if completed else None
 
 
 async def _ask_records(shell: Shell, left: LeftPrune) -> bool | None:
-    completed = await shell.run(RECORDS)
-    whole = completed.exit_status == 0 and not completed.cut
-    return is_anything_left(left, parse_cache_records(completed.stdout) if whole else None)
+    completed = await _ask(shell, RECORDS)
+    whole = completed is not None and completed.exit_status == 0 and not completed.cut
+    return is_anything_left(left, parse_cache_records(completed.stdout) if completed and whole else None)
 
 
 async def _ask_processes(shell: Shell) -> bool | None:
-    status = (await shell.run(PRUNING)).exit_status
+    completed = await _ask(shell, PRUNING)
+    status = completed.exit_status if completed else None
     return status == 0 if status in (0, 1) else None  # more: a host without pgrep
+
+
+async def _ask(shell: Shell, argv: tuple[str, ...]) -> Completed | None:
+    """None where an older gate does not know the command: that is not known, and no failure of the run."""
+    try:
+        return await shell.run(argv)
+    except GateDenied:
+        return None

@@ -8,7 +8,7 @@ from typing import Any
 from worker.ages import to_until
 from worker.docker import CacheRecord, FileSystem, Pruned
 from worker.errors import InvalidArgument
-from worker.fleet import find_host
+from worker.fleet import HostSettings, find_host
 from worker.hosts import Host
 from worker.look import bounded
 from worker.policies import UNWATCHED, PrunePolicy
@@ -71,6 +71,15 @@ def check_arguments(
         trigger=trigger,
         below_percent=early.prune_percent if trigger == "disk" else None,
     )
+
+
+def ages_of(configured: HostSettings) -> tuple[str, ...]:
+    """Every age that the settings have sent to a host, each once."""
+    if not configured.prune.enabled:
+        return ()
+    disk = configured.disk
+    early = disk.ladder if disk.enabled and disk.prune_percent is not None else ()
+    return tuple(dict.fromkeys((configured.prune.until, *early)))
 
 
 def reason_not_to_run(arguments: PruneArguments) -> str | None:

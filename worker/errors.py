@@ -89,13 +89,19 @@ class GateDenied(HolystoneError):
         host, command, reason, min_age_s, gate_version, own_version = self.args
         if min_age_s is not None:
             remedy = (
-                f"its minimum is {min_age_s} s: raise until (HOLYSTONE_PRUNE_UNTIL, prune.until), or install "
-                "one there that `holystone gate --min-age` printed for less"
+                f"its minimum is {min_age_s} s: raise until (HOLYSTONE_PRUNE_UNTIL, prune.until; of an "
+                "early prune HOLYSTONE_DISK_LADDER, disk.ladder), or install one there that "
+                "`holystone gate --min-age` printed for less"
             )
         elif gate_version == own_version:
             remedy = (
                 f"it has this worker's command set (version {own_version}): change the value that it denies, "
                 "or, if it was printed for other jobs, print it anew with `holystone gate`, and install that"
+            )
+        elif gate_version is not None and gate_version > own_version:
+            remedy = (
+                f"its command set is version {gate_version}, this worker sends version {own_version}: "
+                "upgrade this worker"
             )
         else:
             version = "unknown" if gate_version is None else gate_version

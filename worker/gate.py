@@ -12,10 +12,12 @@ BELOW_MIN_AGE = "age below the minimum"  # the one reason with a remedy of its o
 VERSION_ARGV = ("holystone-gate", "version")
 
 _FACTS = r"(?P<version>[0-9]{1,9}) jobs=(?P<jobs>[a-z_,]{0,500}) min_age_s=(?P<min_age_s>[0-9]{1,18})"
-_VERSION = re.compile(rf"^holystone-gate {_FACTS}$", re.ASCII | re.MULTILINE)
+_VERSION = re.compile(rf"^holystone-gate {_FACTS}(?: .*)?$", re.ASCII | re.MULTILINE)
 # Not only the first line: the login's shell may have its say before.
 _DENIED = re.compile(r"^holystone-gate: denied\b.*$", re.MULTILINE)
-_DETAILS = re.compile(rf"holystone-gate: denied: (?P<reason>[a-z ]{{1,100}}) \({_FACTS}\)", re.ASCII)
+_DETAILS = re.compile(
+    rf"holystone-gate: denied: (?P<reason>[a-z ]{{1,100}}) \({_FACTS}(?: [^)]*)?\)", re.ASCII
+)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def find_trouble(last_tick_ts: float | None, now: float) -> str | None:
     if last_tick_ts is None:
         return "beat had no tick yet"
     age_s = now - last_tick_ts
-    return f"beat's last tick was {age_s:.0f} s ago" if age_s > MAX_AGE_S else None
+    return f"beat's last tick was {age_s:.0f} s ago" if abs(age_s) > MAX_AGE_S else None
 
 
 def read_heartbeat(path: Path) -> float | None:

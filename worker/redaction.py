@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -44,8 +45,9 @@ def make_redactor(secrets: Iterable[str]) -> Callable[[str], str]:
 def _forms(secret: str) -> set[str]:
     plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
     encoded = base64.b64encode(secret.encode()).decode()
-    escaped = repr(secret)[1:-1]  # as a repr, or JSON, has it
-    return plain | {encoded, encoded.rstrip("="), escaped, escaped.replace('"', '\\"')}
+    escaped = {repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]}
+    in_json = {form.replace('"', '\\"') for form in escaped}
+    return plain | {encoded, encoded.rstrip("=")} | escaped | in_json
 
 
 def _password(rest: str) -> str:

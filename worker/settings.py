@@ -204,6 +204,8 @@ def load_settings(folder: Path) -> Settings:
     settings = Settings(**merged)
     if settings.redis_password_file:
         password, trouble = read_secret(settings.redis_password_file)
+        if trouble and "/" not in str(settings.redis_password_file):  # it may be the password itself
+            trouble = "it names no file that can be read (not shown: it may be a password)"
         if trouble:
             warnings.append(f"HOLYSTONE_REDIS_PASSWORD_FILE: {trouble}; Redis is asked without a password")
         else:

@@ -56,9 +56,9 @@ def read_environment() -> dict[str, str]:
 
 
 def read_secret(path: Path) -> tuple[str, str | None]:
-    """The text of a file that holds one secret, its last newline cut off; and what is wrong with the file."""
+    """The first line of a file that holds one secret, and what is wrong with the file."""
     try:
-        secret = path.expanduser().read_text("utf-8").removesuffix("\n")
+        secret = path.expanduser().read_bytes().decode().split("\n", 1)[0]  # as sed in docker-compose.yml
     except UnicodeDecodeError:  # whose text shows some of it
         return "", f"{str(path)!r} is no UTF-8 text"
     except (OSError, RuntimeError, ValueError) as error:  # no home for "~"; a NUL in the path

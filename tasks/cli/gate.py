@@ -8,6 +8,7 @@ from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.cli.terminal import one_line, say
 from tasks.command_set import JOBS
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_gate
+from tasks.prune_policy import ages_of
 from worker.ages import age_seconds
 from worker.settings import Settings, get_settings
 
@@ -29,7 +30,7 @@ def denied_hosts(settings: Settings, min_age_s: int) -> list[str]:
         (name, age)
         for name, host in settings.fleet.items()
         if not host.host.is_local
-        for age in (host.prune.until, *(host.disk.ladder if host.disk.prune_percent else ()))
+        for age in ages_of(host)
     ]
     return [
         f"{name} prunes what was unused for {age}, which this gate denies: raise that, or lower --min-age"

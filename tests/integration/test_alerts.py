@@ -46,7 +46,7 @@ def test_the_third_failure_in_a_row_is_told_of_and_the_host_s_return(host: Local
     (message,) = messages(host)
     assert message["title"] == "Holystone: local failing"
     assert message["message"].startswith(
-        "local: failed 3 times in a row. CommandFailed: `docker builder prune"
+        "local: prune_build_cache failed 3 times in a row. CommandFailed: `docker builder prune"
     )
 
     host.docker.prunes("printf 'Total:\\t0B\\n'\n")

@@ -17,6 +17,7 @@ from tasks.check_findings import (
     judge_other_builders,
     judge_versions,
 )
+from tasks.prune_policy import ages_of
 from worker.builders import OtherCache
 from worker.docker import CacheRecord, Engine, FileSystem
 from worker.errors import CommandFailed, GateDenied, HolystoneError, UnsupportedEngine
@@ -237,7 +238,7 @@ def test_a_gate_that_would_deny_the_host_s_own_prunes_is_an_error() -> None:
     assert check.text.endswith("30m denied")
     ladder = replace(UNWATCHED, ladder=("6h", "10m"))
     assert judge_gate(GATE, replace(HOST, disk=ladder), JOBS).status == "ok"
-    early = replace(ladder, prune_percent=90)
+    early = replace(ladder, enabled=True, prune_percent=90)
     assert judge_gate(GATE, replace(HOST, disk=early), JOBS).text.endswith("10m denied")
 
 
@@ -252,3 +253,12 @@ def test_every_check_that_is_not_ok_has_a_remedy() -> None:
         judge_gate(replace(GATE, version=0), HOST, JOBS),
     ]
     assert [check.name for check in checks if check.status == "ok" or not check.remedy] == []
+
+
+def test_only_ages_that_are_sent_can_be_denied_by_a_gate() -> None:
+    short = replace(HOST.prune, until="30m")
+    ladder = replace(UNWATCHED, prune_percent=90, ladder=("10m",))
+    host = replace(HOST, prune=short, disk=ladder)
+    assert ages_of(host) == ("30m",)
+    assert ages_of(replace(host, disk=replace(ladder, enabled=True))) == ("30m", "10m")
+    assert ages_of(replace(host, prune=replace(short, enabled=False))) == ()

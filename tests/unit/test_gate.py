@@ -338,8 +338,8 @@ def test_a_denied_age_names_the_minimum_and_what_to_raise() -> None:
     assert isinstance(denial, GateDenied)
     assert str(denial) == (
         "b: holystone-gate there denied `docker x` (age below the minimum); its minimum is 3600 s: raise "
-        "until (HOLYSTONE_PRUNE_UNTIL, prune.until), or install one there that `holystone gate --min-age` "
-        "printed for less"
+        "until (HOLYSTONE_PRUNE_UNTIL, prune.until; of an early prune HOLYSTONE_DISK_LADDER, disk.ladder), "
+        "or install one there that `holystone gate --min-age` printed for less"
     )
 
 
@@ -352,7 +352,11 @@ def test_a_denied_age_names_the_minimum_and_what_to_raise() -> None:
         ),
         (
             99,
-            "its command set is version 99, this worker sends version 1: print it anew with `holystone gate`",
+            "its command set is version 99, this worker sends version 1: upgrade this worker",
+        ),
+        (
+            0,
+            "its command set is version 0, this worker sends version 1: print it anew with `holystone gate`",
         ),
     ],
 )

@@ -16,7 +16,10 @@ from worker.liveness import MAX_AGE_S, VARIABLE, find_trouble, main, read_heartb
         (1000.0, None),
         (1000.0 - MAX_AGE_S, None),
         (1000.0 - MAX_AGE_S - 1, f"beat's last tick was {MAX_AGE_S + 1} s ago"),
-        (2000.0, None),  # the clock was set back: the next tick puts it right
+        (
+            2000.0,
+            "beat's last tick was -1000 s ago",
+        ),  # the clock was set back: a live one's next tick ends it
     ],
 )
 def test_a_beat_is_judged_by_its_last_tick(last_tick_ts: float | None, trouble: str | None) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from celery.exceptions import Retry
@@ -38,7 +38,7 @@ from tasks.prune_policy import PruneArguments
 from tests.unit.captured import BUILDX_013, CLASSIC, CLIS, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell
 from worker.docker import CacheRecord, Engine, PruneEvent, parse_df, parse_prune_events
-from worker.errors import CommandFailed, CommandTimedOut, HostUnreachable
+from worker.errors import CommandFailed, CommandTimedOut, GateDenied, HostUnreachable
 from worker.fleet import HostSettings
 from worker.hosts import parse_host
 from worker.look import look
@@ -95,14 +95,6 @@ def test_a_note_is_read_as_it_was_written() -> None:
                 {"builder": None},
                 {"left_ts": None},
                 {"left_ts": "now"},
-                {"begun_ts": "yesterday"},
-                {"begun_ts": True},
-                {"begun_ts": -1},
-                {"begun_ts": math.nan},
-                {"begun_ts": math.inf},
-                {"begun_ts": 1e30},
-                {"free_bytes": "much"},
-                {"free_bytes": -1},
             )
         ),
     ],
@@ -110,6 +102,14 @@ def test_a_note_is_read_as_it_was_written() -> None:
 )
 def test_a_note_that_makes_no_sense_is_none(note: str) -> None:
     assert parse_note(note) is None
+
+
+@pytest.mark.parametrize("value", ["yesterday", True, -1, math.nan, math.inf, 1e30], ids=str)
+@pytest.mark.parametrize("field", ["begun_ts", "free_bytes"])
+def test_what_the_host_said_and_makes_no_sense_is_not_known(field: str, value: Any) -> None:
+    left = parse_note(json.dumps(asdict(LEFT) | {field: value}))
+    assert left is not None
+    assert left == replace(LEFT, **cast(Any, {field: None}))
 
 
 # The engine's clock
@@ -588,3 +588,13 @@ def test_the_begin_that_is_noted_is_late_rather_than_early_only_after_another_pa
     assert left is not None
     assert left.begun_ts is not None
     assert (left.begun_ts >= NOW + look_s) is (passes > 0)
+
+
+def test_an_old_gate_that_denies_the_questions_leaves_it_unknown_and_fails_nothing() -> None:
+    denied = GateDenied("build-01", "docker events", "not in the command set", None, 1, 2)
+    shell, memory = RecordingShell(CLASSIC, events=denied, system=denied, pgrep=denied), FakeMemory()
+    memory.left_by = to_note(LEFT)
+    memory_: Any = memory
+    followed = asyncio.run(follow(shell, memory_, ENGINE, time.monotonic()))
+    assert followed is not None
+    assert (followed.ended, followed.reclaimed_bytes) == (False, None)

@@ -375,7 +375,7 @@ def test_a_password_file_that_is_no_use_is_told_in_one_line_without_its_content(
 def test_a_password_file_that_can_not_be_one_is_told(load: Load, toml: str) -> None:
     settings = load(toml=f"redis_password_file = {toml.replace(chr(39), chr(34))}\n")
     (warning,) = settings.warnings
-    assert "can't be read (" in warning
+    assert "can't be read (" in warning or "can be read (not shown" in warning
 
 
 @pytest.mark.parametrize(
@@ -421,3 +421,15 @@ def test_flatten_joins_the_named_tables_only() -> None:
         "hosts": {"a": {"url": "local"}},
         "redis_url": "r",
     }
+
+
+def test_a_password_that_stands_where_its_file_is_named_is_not_shown(load: Load) -> None:
+    (warning,) = load(REDIS_PASSWORD_FILE=SECRET).warnings
+    assert SECRET not in warning
+
+
+@pytest.mark.parametrize("text", ["pw\n", "pw", "pw\nmore\n"])
+def test_a_password_is_its_file_s_first_line(load: Load, tmp_path: Path, text: str) -> None:
+    (tmp_path / "password").write_text(text)
+    settings = load(REDIS_PASSWORD_FILE=str(tmp_path / "password"))
+    assert settings.redis_url.get_secret_value() == "redis://:pw@127.0.0.1:6379/0"
