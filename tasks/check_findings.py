@@ -9,7 +9,8 @@ from typing import Literal
 from tasks.prune_policy import ages_of
 from worker.ages import age_seconds
 from worker.builders import OtherCache
-from worker.docker import CacheRecord, Engine, FileSystem
+from worker.docker import CacheRecord, FileSystem
+from worker.engine import Engine
 from worker.errors import CommandFailed, GateDenied, HolystoneError
 from worker.fleet import HostSettings
 from worker.gate import COMMAND_SET_VERSION, Gate

@@ -20,7 +20,8 @@ from tasks.check_findings import (
 from tasks.check_way import judge_way
 from tasks.prune_policy import preview_argv
 from worker.builders import LIMIT_S, LIST_JSON, LIST_TABLE, other_caches, parse_builders, parse_state_volumes
-from worker.docker import Engine, parse_cache_records
+from worker.docker import parse_cache_records
+from worker.engine import Engine
 from worker.errors import CommandFailed, GateDenied, HolystoneError, HostUnreachable
 from worker.fleet import HostSettings
 from worker.gate import VERSION_ARGV, Gate, parse_gate_version

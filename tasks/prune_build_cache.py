@@ -12,7 +12,8 @@ from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from tasks import NO_HOST, PRUNE_JOB, PRUNE_TASK
-from tasks.prune_following import LeftPrune, decide_wait, engine_ts, follow, follow_overtaken, to_note
+from tasks.prune_effects import record_effects
+from tasks.prune_following import decide_wait, follow, follow_overtaken
 from tasks.prune_on_host import Progress, preview, prune
 from tasks.prune_policy import (
     PruneArguments,
@@ -29,8 +30,6 @@ from tasks.prune_report import (
     utc_text,
 )
 from worker.celery import app
-from worker.disk_memory import Disks
-from worker.docker import Engine
 from worker.errors import (
     CommandTimedOut,
     HolystoneError,
@@ -178,39 +177,6 @@ def try_again(
             memory.finish(run.attempt, None)
         raise
     raise error
-
-
-def record_effects(run: Run, arguments: PruneArguments, memory: Memory, progress: Progress) -> None:
-    """Remembers what was done on the host, however the run ended."""
-    if progress.after:
-        Disks(memory.client).record(run.host, progress.after, time.time())
-    if reclaimed := sum_reclaimed(progress.passes):
-        memory.add_reclaimed(run.host, reclaimed)
-    if progress.engine is None:
-        return
-    if progress.pruning:
-        note = to_note(left_prune(run, arguments, progress, progress.engine))
-        # For two intervals, as the next visit may come late; none is held up for more than one.
-        memory.note_may_still_run(progress.engine.id, note, 2 * arguments.policy.interval_s)
-    elif progress.passes and progress.followed and not progress.followed.ended:
-        # Prunes queue in the engine: the earlier one is over.
-        memory.clear_may_still_run(progress.engine.id, progress.followed.note)
-
-
-def left_prune(run: Run, arguments: PruneArguments, progress: Progress, engine: Engine) -> LeftPrune:
-    """The prune that this run leaves, for the next visit to follow."""
-    # With another prune before it rather too late, or that one's event could be taken for its own.
-    clock_read_at = progress.looked_at if progress.passes or progress.followed else progress.looked_until
-    return LeftPrune(
-        task_id=run.task_id,
-        host=run.host,
-        until=progress.steps[-1].until,
-        all=arguments.all,
-        builder=engine.builder,
-        left_ts=time.time(),
-        begun_ts=engine_ts(engine, clock_read_at, progress.sent_at),
-        free_bytes=progress.after.free_bytes if progress.after else None,
-    )
 
 
 @app.task(  # type: ignore[untyped-decorator]

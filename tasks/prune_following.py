@@ -15,7 +15,8 @@ from typing import Any
 
 from tasks.prune_policy import choose_records, preview_argv
 from worker.ages import age_seconds
-from worker.docker import CacheRecord, Engine, PruneEvent, parse_cache_records, parse_prune_events
+from worker.docker import CacheRecord, PruneEvent, parse_cache_records, parse_prune_events
+from worker.engine import Engine
 from worker.errors import GateDenied
 from worker.look import bounded, disk
 from worker.memory import Memory

@@ -14,7 +14,8 @@ from tasks.prune_policy import (
     prune_argv,
 )
 from worker.ages import age_seconds
-from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records, parse_prune
+from worker.docker import CacheRecord, FileSystem, Pruned, parse_cache_records, parse_prune
+from worker.engine import Engine
 from worker.errors import CommandFailed, GateDenied
 from worker.logs import get_logger
 from worker.look import disk

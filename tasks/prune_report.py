@@ -9,7 +9,8 @@ from tasks import PRUNE_JOB
 from tasks.prune_following import followed_facts
 from tasks.prune_on_host import Progress, Step
 from tasks.prune_policy import PruneArguments, is_complete
-from worker.docker import CacheRecord, Engine, FileSystem, Pruned
+from worker.docker import CacheRecord, FileSystem, Pruned
+from worker.engine import Engine
 from worker.runs import Run
 from worker.sizes import format_size
 

@@ -1,4 +1,4 @@
-"""What the docker CLI and df print, as values (pure). Text from a host is never trusted to have a shape."""
+"""What docker and df print of cache and disk, as values (pure). A host's text is trusted to have no shape."""
 
 import json
 import re
@@ -6,30 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from worker.errors import CommandFailed, UnsupportedEngine
 from worker.sizes import parse_size
 
 T = TypeVar("T")
 
-_VERSION = re.compile(r"v?([0-9][0-9A-Za-z.~-]{0,63})", re.ASCII)
-_BUILDER = re.compile(r"Name:[ \t]+(\S{1,128})[ \t]*\r?\nDriver:[ \t]+(\S{1,128})[ \t]*\r?$", re.MULTILINE)
-_CLASSIC_USAGE = re.compile(r"^Usage:[ \t]+docker builder\b", re.MULTILINE)
 _TOTAL = re.compile(r"^(?:Total reclaimed space|Total):(.*)$", re.MULTILINE)
 _DF = re.compile(r"\s(\d{1,19})\s+(-?\d{1,19})\s+(-?\d{1,19})\s+\d{1,3}%\s", re.ASCII)
 _RECLAIMED = re.compile(r"\d{1,16}", re.ASCII)  # below 10 PB, so that totals stay in 64 bits
-_ENGINE_ID = re.compile(r"[A-Za-z0-9:_-]{8,128}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A Docker engine and the CLI that speaks to it. `builder` is `buildx 0.13.1` or `classic`."""
-
-    id: str
-    server: str
-    client: str | None
-    builder: str
-    root: str
-    now: datetime | None
 
 
 @dataclass(frozen=True)
@@ -75,94 +58,6 @@ class FileSystem:
         return round(100 * (1 - self.free_bytes / self.size_bytes), 1) if self.size_bytes > 0 else None
 
 
-def parse_cli_version(stdout: str) -> str | None:
-    """The version in the output of `docker --version`, or None where Docker's CLI gives none.
-
-    Raises UnsupportedEngine where it is not Docker's CLI.
-    """
-    if not stdout.startswith("Docker version "):
-        raise UnsupportedEngine(f"`docker` is not Docker's CLI but says {_start(stdout)}; install docker-cli")
-    return _version(stdout.removeprefix("Docker version "))
-
-
-def client_in_info(info: str) -> str | None:
-    """The version of the CLI that printed `docker info`; None before CLI 23, and where it isn't Docker's."""
-    return _version(str(_client(_json(info, dict) or {}).get("Version") or ""))
-
-
-def parse_engine(client: str | None, info: str, endpoint: str, builder: str) -> Engine:
-    """The engine behind a host's `docker`, from its version and the output of the commands in worker/look.py.
-
-    Raises UnsupportedEngine unless they say: a Docker engine, a socket on that host, a builder that is the
-    engine's own; CommandFailed where the engine does not answer its CLI.
-    """
-    if not is_socket(endpoint):
-        raise UnsupportedEngine(
-            f"docker's endpoint is {_start(_json(endpoint, str) or endpoint)}, not a socket on that host; "
-            "unset DOCKER_HOST and DOCKER_CONTEXT there, or configure the engine's own host"
-        )
-    facts = _json(info, dict) or {}
-    if errors := facts.get("ServerErrors"):  # up to CLI 26 `docker info --format` then exits with 0
-        raise CommandFailed("docker info", 0, str(errors[0] if isinstance(errors, list) else errors)[:300])
-    engine_id, server, root = (str(facts.get(key) or "") for key in ("ID", "ServerVersion", "DockerRootDir"))
-    if root.endswith("/containers/storage"):
-        raise UnsupportedEngine(f"the engine is Podman (its data is in {root}), whose prune removes images")
-    if not (_ENGINE_ID.fullmatch(engine_id) and server and root.startswith("/") and root.isprintable()):
-        raise UnsupportedEngine(f"`docker info` does not describe a Docker engine: {_start(info)}")
-    return Engine(
-        id=engine_id,
-        server=_plain(server),
-        client=client,
-        builder=_builder(_client(facts), builder),
-        root=root,
-        now=parse_time(str(facts.get("SystemTime") or "")),
-    )
-
-
-def is_socket(endpoint: str) -> bool:
-    """Whether the endpoint of docker's context is a socket on the CLI's own machine."""
-    return (_json(endpoint, str) or "").startswith("unix://")
-
-
-def _builder(client: dict[str, Any], inspected: str) -> str:
-    """Who answers `docker builder`, from what `docker builder inspect` said.
-
-    Raises UnsupportedEngine unless it is the classic CLI, or buildx with the context's own builder: any other
-    has another cache.
-    """
-    found = _BUILDER.match(inspected)
-    if found is None:
-        if _CLASSIC_USAGE.search(inspected):  # it has no `inspect`
-            return "classic"
-        raise UnsupportedEngine(
-            f"`docker builder inspect` does not say whose cache a prune would take: {_start(inspected)}; "
-            "run it there as that user"
-        )
-    (name, driver), context = found.groups(), client.get("Context")
-    if (name, driver) == (context, "docker"):
-        return f"buildx {_plain(_buildx_version(client))}"
-    remedy = "unset BUILDX_BUILDER there, `docker buildx use default` or `docker buildx uninstall`"
-    if name == context:  # what was made under a name that a context got later goes before it
-        remedy = f"`docker buildx rm {name}` there, or `docker context use` another"
-    raise UnsupportedEngine(
-        f"`docker builder prune` would take the cache of builder {name!r} (driver {driver}), "
-        f"not the engine's own; {remedy}"
-    )
-
-
-def _buildx_version(client: dict[str, Any]) -> str:
-    plugins = client.get("Plugins")
-    for plugin in plugins if isinstance(plugins, list) else []:
-        if isinstance(plugin, dict) and plugin.get("Name") == "buildx":
-            return str(plugin.get("Version") or "unknown")
-    return "unknown"
-
-
-def _client(facts: dict[str, Any]) -> dict[str, Any]:
-    client = facts.get("ClientInfo")
-    return client if isinstance(client, dict) else {}
-
-
 def parse_prune(stdout: str) -> Pruned:
     """What `docker builder prune` printed: classic (CLI without buildx) or buildx's table.
 
@@ -182,7 +77,7 @@ def _is_header(line: str) -> bool:
 
 def parse_cache_records(stdout: str) -> list[CacheRecord] | None:
     """The build cache in `docker system df -v --format '{{json .}}'`, or None where it has no such list."""
-    usage = _json(stdout, dict) or {}
+    usage = read_json(stdout, dict) or {}
     records = usage.get("BuildCache")
     if not isinstance(records, list):
         return None
@@ -206,7 +101,7 @@ def _record(record: dict[str, Any]) -> CacheRecord:
 
 def parse_prune_events(stdout: str) -> list[PruneEvent]:
     """The prunes in `docker events --filter type=builder --format '{{json .}}'`; other lines are left out."""
-    return [event for line in stdout.splitlines() if (event := _prune_event(_json(line, dict) or {}))]
+    return [event for line in stdout.splitlines() if (event := _prune_event(read_json(line, dict) or {}))]
 
 
 def _prune_event(event: dict[str, Any]) -> PruneEvent | None:
@@ -245,23 +140,10 @@ def parse_df(stdout: str, path: str) -> FileSystem | None:
     return FileSystem(path, int(numbers[1]) * 1024, int(numbers[3]) * 1024)
 
 
-def _json(text: str, kind: type[T]) -> T | None:
+def read_json(text: str, kind: type[T]) -> T | None:
+    """The value of that type that a host printed as JSON, or None."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, kind) else None
-
-
-def _version(text: str) -> str | None:
-    match = _VERSION.match(text)
-    return _plain(match[1]) if match else None
-
-
-def _plain(version: str) -> str:
-    """`v26.1.5+dfsg1` -> `26.1.5`."""
-    return version.removeprefix("v").split("+")[0][:64]
-
-
-def _start(text: str) -> str:
-    return repr(text.strip()[:120])

@@ -2,15 +2,8 @@
 
 import asyncio
 
-from worker.docker import (
-    Engine,
-    FileSystem,
-    client_in_info,
-    is_socket,
-    parse_cli_version,
-    parse_df,
-    parse_engine,
-)
+from worker.docker import FileSystem, parse_df
+from worker.engine import Engine, client_in_info, is_socket, parse_cli_version, parse_engine
 from worker.shell import Completed, Shell
 
 LOOK_LIMIT_S = 60

@@ -19,7 +19,8 @@ from tasks.check_findings import (
 )
 from tasks.prune_policy import ages_of
 from worker.builders import OtherCache
-from worker.docker import CacheRecord, Engine, FileSystem
+from worker.docker import CacheRecord, FileSystem
+from worker.engine import Engine
 from worker.errors import CommandFailed, GateDenied, HolystoneError, UnsupportedEngine
 from worker.fleet import HostSettings
 from worker.gate import COMMAND_SET_VERSION, Gate

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cli.hosts import (
+from tasks.cli.host_rows import (
     LATE_S,
     Known,
     Row,

@@ -12,18 +12,14 @@ import pytest
 from tests.unit.captured import BUILDX_013, BUILDX_029, CLASSIC, CLIS, facts, inspected, read
 from worker.docker import (
     CacheRecord,
-    Engine,
     FileSystem,
     Pruned,
-    client_in_info,
-    is_socket,
     parse_cache_records,
-    parse_cli_version,
     parse_df,
-    parse_engine,
     parse_prune,
     parse_time,
 )
+from worker.engine import Engine, client_in_info, is_socket, parse_cli_version, parse_engine
 from worker.errors import CommandFailed, UnsupportedEngine
 
 SOCKET = '"unix:///var/run/docker.sock"\n'

@@ -41,7 +41,8 @@ from tasks.prune_policy import (
 from tasks.prune_report import make_report
 from tests.unit.captured import BUILDX_013, CLIS, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell, unreachable
-from worker.docker import CacheRecord, Engine, FileSystem, Pruned, parse_cache_records
+from worker.docker import CacheRecord, FileSystem, Pruned, parse_cache_records
+from worker.engine import Engine
 from worker.errors import (
     CommandFailed,
     CommandTimedOut,
@@ -370,8 +371,8 @@ def test_the_soft_limit_says_how_far_it_came_and_that_the_prune_may_still_run(
     assert caught.value.args == ("build-01", 0.1, 1, 5_000_000, True)
     engine_id = facts(BUILDX_013)["ID"]
     assert memory.calls[-4:-2] == [
-        ("add_reclaimed", "build-01", 5_000_000),
         ("note_may_still_run", engine_id, ANY, 43_200),
+        ("add_reclaimed", "build-01", 5_000_000),
     ]
     assert memory.owner is None
 
@@ -394,7 +395,7 @@ def test_a_lost_connection_is_retried_and_the_prune_may_still_run(monkeypatch: p
     shell = RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", HostUnreachable("lost")])
     with pytest.raises(Retry):
         _perform(monkeypatch, shell, _arguments(), memory)
-    assert [call[0] for call in memory.calls[2:]] == ["finish", "add_reclaimed", "note_may_still_run"]
+    assert [call[0] for call in memory.calls[2:]] == ["finish", "note_may_still_run", "add_reclaimed"]
 
 
 def test_only_attempts_that_are_retried_are_over_without_a_report(monkeypatch: pytest.MonkeyPatch) -> None:

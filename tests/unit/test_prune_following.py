@@ -37,7 +37,8 @@ from tasks.prune_following import (
 from tasks.prune_policy import PruneArguments
 from tests.unit.captured import BUILDX_013, CLASSIC, CLIS, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell
-from worker.docker import CacheRecord, Engine, PruneEvent, parse_df, parse_prune_events
+from worker.docker import CacheRecord, PruneEvent, parse_df, parse_prune_events
+from worker.engine import Engine
 from worker.errors import CommandFailed, CommandTimedOut, GateDenied, HostUnreachable
 from worker.fleet import HostSettings
 from worker.hosts import parse_host

@@ -17,7 +17,8 @@ from tasks.prune_report import (
     sum_reclaimed,
     utc_text,
 )
-from worker.docker import CacheRecord, Engine, FileSystem, Pruned
+from worker.docker import CacheRecord, FileSystem, Pruned
+from worker.engine import Engine
 
 NOW = datetime(2026, 6, 9, 16, 55, tzinfo=UTC)
 
