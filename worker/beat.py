@@ -121,6 +121,6 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             return False
         self.lock = lock
         log.info("beat lock taken")
-        if not client.exists(self.app.redbeat_conf.statics_key):
-            self.setup_schedule()  # Redis came back empty; else this was done at the start
+        if client.zcard(self.app.redbeat_conf.schedule_key) < len(self.app.conf.beat_schedule):
+            self.setup_schedule()  # Redis came back empty, be it while this was done at the start
         return True

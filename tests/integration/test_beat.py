@@ -156,6 +156,16 @@ def scheduler_of(redis: RedisServer, *names: str) -> Scheduler:
     return scheduler
 
 
+def test_entries_that_were_lost_while_they_were_written_are_written_again(redis: RedisServer) -> None:
+    scheduler = scheduler_of(redis, "a", "b")
+    client = redis.client()
+    client.zrem("redbeat::schedule", "redbeat:a")
+    client.delete("redbeat:a")
+    scheduler.tick()
+    assert client.zcard("redbeat::schedule") == 2
+    assert client.llen(QUEUE) == 2
+
+
 def test_a_run_that_cannot_be_sent_stays_due(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = scheduler_of(redis, "entry")
 

@@ -179,7 +179,7 @@ def test_with_redis_down_hosts_shows_the_settings_and_says_so(tmp_path: Path) ->
     port = free_port()
     env = environment(f"redis://:hush@{LOOPBACK}:{port}/0")
     shown = holystone(env, "hosts", tmp=tmp_path)
-    assert row(shown.output(), "local") == ["local", "?", "?", "?", "?", "?", "6h", "24h"]
+    assert row(shown.output(), "local") == ["local", "?", "?", "?", "?", "?", "?", "6h", "24h"]
     assert (
         f"Redis at {LOOPBACK}:{port} (HOLYSTONE_REDIS_URL) can't be used: Connection refused" in shown.log()
     )
