@@ -24,7 +24,7 @@ from worker.hosts import parse_host
 from worker.ssh import open_connection
 
 MUTANTS = 1500  # in each shell
-MUTANTS_BY_SSH = 300
+MUTANTS_BY_SSH = 2000
 SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash", "--posix")}
 REAL = [shlex.join(argv) for argv in commands()]
 
