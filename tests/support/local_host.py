@@ -39,7 +39,7 @@ class LocalHost:
             df.chmod(0o755)
             self.disk(used_percent=50)
             hosts = ["local", *(f"ssh://{name}" for name in self.dead)]
-            usual = {"notify_urls": self.inbox.url, "notify_join_s": 2}
+            usual = {"notify_urls": self.inbox.url, "notify_join_s": 4}
             usual |= {"ssh_connect_timeout_s": 4, "disk_enabled": True}
             self.env = environment(
                 self.redis.url, " ".join(hosts), self.docker.folder, **(usual | self._settings)
