@@ -12,8 +12,10 @@ from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from tasks import NO_HOST, PRUNE_JOB, PRUNE_TASK
-from tasks.prune_effects import record_effects
-from tasks.prune_following import decide_wait, follow, follow_overtaken
+from tasks.followed import decide_wait
+from tasks.prune_effects import left_prune, record_effects
+from tasks.prune_following import follow, follow_overtaken
+from tasks.prune_journal import PruneJournal
 from tasks.prune_on_host import Progress, preview, prune
 from tasks.prune_policy import (
     PruneArguments,
@@ -30,6 +32,7 @@ from tasks.prune_report import (
     utc_text,
 )
 from worker.celery import app
+from worker.disk_memory import Disks
 from worker.errors import (
     CommandTimedOut,
     HolystoneError,
@@ -85,14 +88,22 @@ async def visit(
                 raise Skipped(MAY_STILL_RUN)
             if arguments.trigger == "manual":  # an early one must not make the scheduled one wait
                 await asyncio.to_thread(memory.record_start, run.host, run.task_id, run.due_ts)
-            await prune(shell, arguments, engine, progress)
+            cache_bytes = await asyncio.to_thread(Disks(memory.client).build_cache_bytes, run.host)
+            progress.journal = PruneJournal(
+                memory,
+                engine.id,
+                ttl_s=2 * interval_s,  # the next visit may come late
+                describe=lambda: left_prune(run, arguments, progress, engine, cache_bytes),
+                earlier=progress.followed if progress.followed and not progress.followed.ended else None,
+            )
+            await prune(shell, arguments, engine, progress, progress.journal)
             if not progress.passes:
                 raise Skipped(ROOM_AGAIN)
             if progress.followed and not progress.followed.ended:
                 # Its own prune is done, so the run fails for nothing here; record_effects then ends the note.
                 with tolerating_redis_outage(), contextlib.suppress(HostUnreachable):
                     progress.followed = await follow_overtaken(
-                        shell, memory, engine, progress.looked_at, progress.followed, len(progress.passes)
+                        shell, memory, engine, progress.looked_at, progress.followed, progress.passes
                     )
 
 
@@ -141,7 +152,7 @@ def attempt(
         try_again(task, run, arguments, memory, error)
     finally:
         with tolerating_redis_outage():
-            record_effects(run, arguments, memory, progress)
+            record_effects(run, memory, progress)
     report = make_report(run, arguments, progress, skipped.text if skipped else None, time.time())
     if progress.passes:
         count_success(run.host, report["reclaimed_bytes"], report["duration_s"], memory, settings)

@@ -2,42 +2,49 @@
 
 import time
 
-from tasks.prune_following import LeftPrune, engine_ts, to_note
+from tasks.left_prunes import LeftPrune, engine_ts
+from tasks.prune_following import settle_overtaken
 from tasks.prune_on_host import Progress
 from tasks.prune_policy import PruneArguments
 from tasks.prune_report import sum_reclaimed
 from worker.disk_memory import Disks
+from worker.docker import parse_pruned_rows
 from worker.engine import Engine
 from worker.memory import Memory
 from worker.runs import Run
 
 
-def record_effects(run: Run, arguments: PruneArguments, memory: Memory, progress: Progress) -> None:
+def record_effects(run: Run, memory: Memory, progress: Progress) -> None:
     """Remembers what was done on the host, however the run ended."""
-    if progress.engine is not None and progress.pruning:
-        # First, as it keeps the next run from pruning. For two intervals, as the next visit may come late.
-        note = to_note(left_prune(run, arguments, progress, progress.engine))
-        memory.note_may_still_run(progress.engine.id, note, 2 * arguments.policy.interval_s)
-    elif progress.engine and progress.passes and progress.followed and not progress.followed.ended:
-        # Prunes queue in the engine: the earlier one is over.
-        memory.clear_may_still_run(progress.engine.id, progress.followed.note)
-    if reclaimed := sum_reclaimed(progress.passes):
-        memory.add_reclaimed(run.host, reclaimed)
+    if progress.journal and progress.pruning:
+        # First, as it keeps the next run from pruning.
+        progress.journal.leave(parse_pruned_rows(progress.printed.decode("utf-8", "replace")))
+    elif progress.journal:
+        progress.journal.close()
+        if progress.engine and progress.passes and progress.followed and not progress.followed.ended:
+            # Prunes queue in the engine: the earlier ones are over.
+            unknown = [None] * len(progress.followed.prunes)
+            settle_overtaken(memory, progress.engine.id, progress.followed, unknown)
     if progress.after:
         Disks(memory.client).record(run.host, progress.after, time.time())
 
 
-def left_prune(run: Run, arguments: PruneArguments, progress: Progress, engine: Engine) -> LeftPrune:
-    """The prune that this run leaves, for the next visit to follow."""
+def left_prune(
+    run: Run, arguments: PruneArguments, progress: Progress, engine: Engine, cache_bytes: int | None
+) -> LeftPrune:
+    """The prune that this run is about to send. `cache_bytes` is the last known size of the build cache."""
     # With another prune before it rather too late, or that one's event could be taken for its own.
     clock_read_at = progress.looked_at if progress.passes or progress.followed else progress.looked_until
+    step, before = progress.steps[-1], progress.after
     return LeftPrune(
         task_id=run.task_id,
         host=run.host,
-        until=progress.steps[-1].until,
+        until=step.until,
         all=arguments.all,
         builder=engine.builder,
         left_ts=time.time(),
         begun_ts=engine_ts(engine, clock_read_at, progress.sent_at),
-        free_bytes=progress.after.free_bytes if progress.after else None,
+        # The disk was read before the first pass of this age.
+        free_bytes=before.free_bytes + (sum_reclaimed(step.passes) or 0) if before else None,
+        cache_bytes=cache_bytes,
     )

@@ -1,10 +1,12 @@
 """What a prune does on its host: talks, and decides nothing."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tasks.prune_following import Followed
+from tasks.followed import Followed
+from tasks.prune_journal import PruneJournal
 from tasks.prune_policy import (
     PruneArguments,
     choose_records,
@@ -14,7 +16,14 @@ from tasks.prune_policy import (
     prune_argv,
 )
 from worker.ages import age_seconds
-from worker.docker import CacheRecord, FileSystem, Pruned, parse_cache_records, parse_prune
+from worker.docker import (
+    CacheRecord,
+    FileSystem,
+    Pruned,
+    parse_cache_records,
+    parse_prune,
+    parse_pruned_rows,
+)
 from worker.engine import Engine
 from worker.errors import CommandFailed, GateDenied
 from worker.logs import get_logger
@@ -43,7 +52,9 @@ class Progress:
     steps: list[Step] = field(default_factory=list)  # more than one only in an early prune
     pruning: bool = False  # a prune was sent and has not ended
     preview: list[CacheRecord] | None = None
-    followed: Followed | None = None  # a prune that an earlier run left
+    printed: bytearray = field(default_factory=bytearray)  # of that one, so far
+    journal: PruneJournal | None = None
+    followed: Followed | None = None  # prunes that an earlier run left
     looked_at: float = 0.0  # monotonic, before the look that found `engine`
     looked_until: float = 0.0  # monotonic, after it
     sent_at: float = 0.0  # monotonic, when the last prune was sent
@@ -54,7 +65,9 @@ class Progress:
         return [done for step in self.steps for done in step.passes]
 
 
-async def prune(shell: Shell, arguments: PruneArguments, engine: Engine, progress: Progress) -> None:
+async def prune(
+    shell: Shell, arguments: PruneArguments, engine: Engine, progress: Progress, journal: PruneJournal
+) -> None:
     """Prunes until nothing is left or the cap is reached; early, age by age until there is room.
 
     Raises CommandFailed, GateDenied or HostUnreachable.
@@ -64,16 +77,27 @@ async def prune(shell: Shell, arguments: PruneArguments, engine: Engine, progres
         step = Step(until)
         progress.steps.append(step)
         while decide_another_pass(step.passes):
-            progress.pruning, progress.sent_at = True, time.monotonic()
-            try:
-                completed = await shell.run(prune_argv(until, arguments.all), let_finish=True)
-            except GateDenied:
-                progress.pruning = False  # it never began
-                raise
-            progress.pruning = False
-            step.passes.append(parse_prune(completed.check().stdout))
+            await _prune_once(shell, step, arguments.all, progress, journal)
         step.after = progress.after = await disk(shell, engine.root)
         _tell(step)
+
+
+async def _prune_once(shell: Shell, step: Step, all: bool, progress: Progress, journal: PruneJournal) -> None:
+    progress.sent_at = time.monotonic()  # for the journal
+    await asyncio.to_thread(journal.begin)
+    progress.printed.clear()
+    progress.pruning, progress.sent_at = True, time.monotonic()
+    try:
+        completed = await shell.run(prune_argv(step.until, all), let_finish=True, printed=progress.printed)
+    except GateDenied:
+        progress.pruning = False  # it never began
+        raise
+    progress.pruning = False
+    pruned = parse_prune(completed.stdout)
+    if completed.exit_status == 0:
+        step.passes.append(pruned)
+    await asyncio.to_thread(journal.end, pruned.reclaimed_bytes or parse_pruned_rows(completed.stdout))
+    completed.check()
 
 
 def _tell(step: Step) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks import PRUNE_JOB
-from tasks.prune_following import followed_facts
+from tasks.followed import followed_facts
 from tasks.prune_on_host import Progress, Step
 from tasks.prune_policy import PruneArguments, is_complete
 from worker.docker import CacheRecord, FileSystem, Pruned

@@ -1,12 +1,22 @@
 """What Redis remembers of each host's disk, whichever job looked at it."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import redis
 
 from worker.docker import FileSystem
 
 _ABOVE = "holystone:disk_above"  # the hosts whose disk is above its alert mark
+
+# Of a host's early prune: sent, then begun, each by its task id. A second delivery of the same goes on.
+_BEGIN = """
+local held = redis.call('get', KEYS[1])
+if held and held ~= 'sent ' .. ARGV[1] and held ~= 'begun ' .. ARGV[1] then return 0 end
+redis.call('set', KEYS[1], 'begun ' .. ARGV[1], 'ex', ARGV[2])
+return 1
+"""
+_GIVE_BACK = "if redis.call('get', KEYS[1]) == 'sent ' .. ARGV[1] then redis.call('del', KEYS[1]) end"
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,11 @@ class Disks:
         fields = {"path": disk.path, "size_bytes": disk.size_bytes, "free_bytes": disk.free_bytes, "ts": now}
         self._redis.hset(_key(host), mapping=fields)
 
+    def build_cache_bytes(self, host: str) -> int | None:
+        """The size of the build cache when it was last read."""
+        size = cast("str | None", self._redis.hget(_key(host), "build_cache_bytes"))
+        return int(size) if size else None
+
     def record_build_cache(self, host: str, size: int | None, now: float) -> None:
         """The size of the build cache, or that it could not be read now."""
         fields = {"build_cache_bytes": "" if size is None else size, "build_cache_ts": now}
@@ -71,10 +86,22 @@ class Disks:
         """Whether that is news: of two workers that see the disk cross its mark, one."""
         return bool(self._redis.sadd(_ABOVE, host) if above else self._redis.srem(_ABOVE, host))
 
-    def claim_early_prune(self, host: str, seconds: int) -> bool:
-        """Whether an early prune may be sent now; then no other may for so long, whoever asks."""
-        return bool(self._redis.set(f"holystone:early_prune:{host}", "sent", nx=True, ex=seconds))
+    def claim_early_prune(self, host: str, task_id: str, seconds: int) -> bool:
+        """Whether this early prune may be sent; then no other may for so long, unless it is given back."""
+        return bool(self._redis.set(_early_prune(host), f"sent {task_id}", nx=True, ex=seconds))
+
+    def begin_early_prune(self, host: str, task_id: str, seconds: int) -> bool:
+        """Whether this early prune may act; then no other may for so long from now, whoever asks."""
+        return bool(self._redis.eval(_BEGIN, 1, _early_prune(host), task_id, str(seconds)))
+
+    def give_back_early_prune(self, host: str, task_id: str) -> None:
+        """This early prune is over. If it never began, another may be sent."""
+        self._redis.eval(_GIVE_BACK, 1, _early_prune(host), task_id)
 
 
 def _key(host: str) -> str:
     return f"holystone:disk:{host}"
+
+
+def _early_prune(host: str) -> str:
+    return f"holystone:early_prune:{host}"

@@ -11,6 +11,7 @@ from worker.sizes import parse_size
 T = TypeVar("T")
 
 _TOTAL = re.compile(r"^(?:Total reclaimed space|Total):(.*)$", re.MULTILINE)
+_ROW = re.compile(r"\S+\s+(?:true|false)\s+(\S+)\s")
 _DF = re.compile(r"\s(\d{1,19})\s+(-?\d{1,19})\s+(-?\d{1,19})\s+\d{1,3}%\s", re.ASCII)
 _RECLAIMED = re.compile(r"\d{1,16}", re.ASCII)  # below 10 PB, so that totals stay in 64 bits
 
@@ -69,6 +70,17 @@ def parse_prune(stdout: str) -> Pruned:
     lines = [line for line in body.splitlines() if line.strip()]
     header = next((n for n, line in enumerate(lines) if _is_header(line)), None)
     return Pruned(total, 0 if header is None else len(lines) - header - 1)
+
+
+def parse_pruned_rows(stdout: str) -> int | None:
+    """Bytes of the rows that buildx's table has so far; None where it has none.
+
+    They are printed one by one, as records go; without buildx nothing is printed before the end.
+    """
+    lines = [line for line in stdout.splitlines(keepends=True) if line.endswith("\n")]
+    sizes = [parse_size(row[1]) for line in lines if (row := _ROW.match(line))]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known else None
 
 
 def _is_header(line: str) -> bool:

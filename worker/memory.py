@@ -24,10 +24,10 @@ if owner and owner ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
 return 1
 """
-# Ends the note that was read, not a later one, and counts once what its prune reclaimed.
+# Counts once what a noted prune reclaimed, and leaves the rest of its note; a later note stays as it is.
 _SETTLE = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('del', KEYS[1])
+if ARGV[3] == '' then redis.call('del', KEYS[1]) else redis.call('set', KEYS[1], ARGV[3], 'keepttl') end
 if ARGV[2] ~= '0' then redis.call('hincrby', KEYS[2], 'total_reclaimed_bytes', ARGV[2]) end
 return 1
 """
@@ -202,23 +202,21 @@ class Memory:
             for engine_id, token in zip(engine_ids, tokens, strict=True)
         }
 
-    def note_may_still_run(self, engine_id: str, note: str, ttl_s: int) -> None:
-        """A prune was left running in the engine; its note is kept for `ttl_s`."""
-        self._redis.set(self._key("may_still_run", engine_id), note, ex=ttl_s)
+    def note_prunes(self, engine_id: str, note: str, ttl_s: int) -> None:
+        """The prunes that may run in the engine; kept for `ttl_s`."""
+        self._redis.set(self._key("prunes", engine_id), note, ex=ttl_s)
 
-    def may_still_run(self, engine_id: str) -> str | None:
-        """The note of the prune that was left running in the engine."""
-        return cast("str | None", self._redis.get(self._key("may_still_run", engine_id)))
+    def noted_prunes(self, engine_id: str) -> str | None:
+        """The note of the prunes that may run in the engine."""
+        return cast("str | None", self._redis.get(self._key("prunes", engine_id)))
 
-    def clear_may_still_run(
-        self, engine_id: str, note: str, host: str = "", reclaimed_bytes: int = 0
-    ) -> bool:
-        """The prune of `note` is over, and `reclaimed_bytes` are added to the total of `host`.
+    def settle_prune(self, engine_id: str, note: str, rest: str, host: str, reclaimed_bytes: int) -> bool:
+        """A prune of `note` is over: `rest` is left of it, and its bytes are added to the total of `host`.
 
-        Neither, and False, where the note is gone or another's by now.
+        Neither, and False, where the note is gone or another by now.
         """
-        keys = (self._key("may_still_run", engine_id), self._key("host", host))
-        return bool(self._redis.eval(_SETTLE, 2, *keys, note, str(reclaimed_bytes)))
+        keys = (self._key("prunes", engine_id), self._key("host", host))
+        return bool(self._redis.eval(_SETTLE, 2, *keys, note, str(reclaimed_bytes), rest))
 
 
 @contextlib.contextmanager

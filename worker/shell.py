@@ -40,10 +40,13 @@ class Completed:
 class Shell(Protocol):
     """A way to run commands on one host."""
 
-    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+    async def run(
+        self, argv: Sequence[str], *, let_finish: bool = False, printed: bytearray | None = None
+    ) -> Completed:
         """Runs `argv` without a terminal or input.
 
-        Cancelled meanwhile, it kills the command, or with `let_finish` leaves it to itself on the host.
+        Cancelled meanwhile, it kills the command, or with `let_finish` leaves it to itself on the host;
+        `printed` then has what it wrote to stdout so far, as where the connection was lost, up to MAX_OUTPUT.
         Raises HostUnreachable if the connection is lost, GateDenied if the host's gate did not let it in.
         """
 
@@ -76,7 +79,9 @@ class LocalShell:
     Output goes to unnamed files, not pipes: a prune that is left to finish must not die at its next write.
     """
 
-    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+    async def run(
+        self, argv: Sequence[str], *, let_finish: bool = False, printed: bytearray | None = None
+    ) -> Completed:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
                 process = subprocess.Popen(  # asyncio's would be killed when the event loop closes
@@ -91,6 +96,8 @@ class LocalShell:
                 if not let_finish:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+                if printed is not None:
+                    printed += _read_file(out).text.encode()
                 raise
             output, errors = _read_file(out), _read_file(err)
         return Completed(

@@ -44,13 +44,15 @@ class SshShell:
     def __init__(self, connection: asyncssh.SSHClientConnection, host: Host) -> None:
         self._connection, self._host = connection, host
 
-    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+    async def run(
+        self, argv: Sequence[str], *, let_finish: bool = False, printed: bytearray | None = None
+    ) -> Completed:
         try:
             process: asyncssh.SSHClientProcess[bytes] = await self._connection.create_process(
                 shlex.join(argv), stdin=asyncssh.DEVNULL, encoding=None, **_PLAIN
             )
             try:
-                out, err = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+                out, err = await asyncio.gather(_read(process.stdout, printed), _read(process.stderr))
                 await process.wait_closed()
             except asyncio.CancelledError:
                 if not let_finish:
@@ -74,9 +76,10 @@ class SshShell:
         )
 
 
-async def _read(stream: Any) -> Kept:
-    """All of a stream up to MAX_OUTPUT, then about its last TAIL bytes."""
-    head, tail, cut = bytearray(), bytearray(), False
+async def _read(stream: Any, head: bytearray | None = None) -> Kept:
+    """All of a stream up to MAX_OUTPUT, put in `head` as it comes, then about its last TAIL bytes."""
+    head = bytearray() if head is None else head
+    tail, cut = bytearray(), False
     while chunk := await stream.read(_CHUNK):
         room = MAX_OUTPUT - len(head)
         head += chunk[:room]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.build_cache import cache_bytes, cache_records, wait_until_unused_for
+from tests.support.chroots import SUITES
 from tests.support.client import Sent
 from tests.support.docker_host import DockerHost
 from tests.support.processes import send_signal
@@ -21,21 +23,29 @@ from worker.errors import CommandTimedOut
 
 INTERVAL_S = 21_600  # the default
 PRUNING = "builder prune"
+with_buildx = pytest.mark.parametrize("docker_host", SUITES[1:], indirect=True, scope="session")
 BUILDX = "usr/libexec/docker/cli-plugins/docker-buildx"
 # Goes before the real one on the PATH of sshd's sessions. Without buildx CLI 26 begins with a banner on
 # stderr, which it would print while somebody still listens.
-_WAITS_FOR_GO = """#!/bin/sh
+_WRAPPER = """#!/bin/sh
+wait_for_go() {{ touch /run/waits; while [ ! -e /run/go ]; do sleep 0.05; done; }}
 case "$1 $2" in "builder prune")
-  rm /run/first 2>/dev/null || { touch /run/waits; while [ ! -e /run/go ]; do sleep 0.05; done; }
+  {how}
   exec 2>/dev/null ;;
 esac
 exec /usr/bin/docker "$@"
 """
+_AT_THE_START = "rm /run/first 2>/dev/null || wait_for_go"
+_AFTER_A_ROW = """exec 2>/dev/null
+  line() { IFS= read -r line && printf '%s\\n' "$line"; }
+  /usr/bin/docker "$@" | { line; line; wait_for_go; cat; }
+  exit"""
 
 
 @pytest.fixture(scope="module")
 def served(docker_host: DockerHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHost]:
-    with ServedHost(docker_host, tmp_path_factory.mktemp(docker_host.suite)) as served:
+    tmp = tmp_path_factory.mktemp(docker_host.suite)
+    with ServedHost(docker_host, tmp, disk_enabled=True) as served:
         yield served
 
 
@@ -56,12 +66,14 @@ def fill(host: DockerHost) -> None:
 
 
 @contextmanager
-def held_back(host: DockerHost, *, classic: bool, but_first: bool = False) -> Iterator[None]:
+def held_back(
+    host: DockerHost, *, classic: bool, but_first: bool = False, how: str = _AT_THE_START
+) -> Iterator[None]:
     """Prunes over ssh, maybe `but_first`, wait meanwhile, and go on at the end; `classic` hides buildx."""
     wrapper, buildx = host.root / "usr/local/bin/docker", host.root / BUILDX
     aside = buildx.with_name("aside")
     hides = classic and buildx.exists()
-    wrapper.write_text(_WAITS_FOR_GO)
+    wrapper.write_text(_WRAPPER.format(how=how))
     wrapper.chmod(0o755)
     if but_first:
         (host.root / "run/first").touch()
@@ -87,8 +99,9 @@ def leave(served: ServedHost) -> Sent:
     with pytest.raises(CommandTimedOut) as failure:
         sent.get()
     assert failure.value.args[-1] is True
-    (note,) = notes(served)
-    begun_ts = json.loads(served.redis.client().get(note))["begun_ts"]
+    (key,) = notes(served)
+    *_, note = json.loads(served.redis.client().get(key))
+    begun_ts = note["begun_ts"]
     wait_until(lambda: time.time() > begun_ts, 20, "the time that it is noted to have begun")
     return sent
 
@@ -108,7 +121,7 @@ def total(served: ServedHost) -> int:
 
 
 def notes(served: ServedHost) -> list[str]:
-    return list(served.redis.client().scan_iter("holystone:*:may_still_run:*"))
+    return list(served.redis.client().scan_iter("holystone:*:prunes:*"))
 
 
 @pytest.mark.parametrize("trigger", ["schedule", "manual"])
@@ -126,7 +139,13 @@ def test_the_engines_event_tells_what_a_left_prune_reclaimed_and_it_counts_once(
 
     followed = report["followed"]
     assert isinstance(followed.pop("freed_bytes"), int)
-    assert followed == {"task_id": left.id, "ended": True, "reclaimed_bytes": size, "known_by": "event"}
+    assert followed == {
+        "task_ids": [left.id],
+        "ended": True,
+        "reclaimed_bytes": size,
+        "counted_by": "event",
+        "known_by": "event",
+    }
     assert report["outcome"] == "done"
     assert 6_000_000 < report["reclaimed_bytes"] < 1.1 * size
     assert cache_records(host) == []
@@ -149,11 +168,10 @@ def test_an_earlier_pass_of_the_run_that_left_is_not_counted_again(
     assert first + followed["reclaimed_bytes"] == pytest.approx(size, rel=0.001)  # totals have four digits
 
 
+@with_buildx
 def test_a_prune_through_buildx_tells_no_event_and_the_next_run_prunes_what_it_left(
     served: ServedHost, host: DockerHost
 ) -> None:
-    if host.suite == "bookworm":
-        pytest.skip("20.10 has no buildx")
     before = len(cache_records(host))
     with held_back(host, classic=False):
         left = leave(served)
@@ -162,12 +180,72 @@ def test_a_prune_through_buildx_tells_no_event_and_the_next_run_prunes_what_it_l
     report = run(served, "schedule")
 
     followed = report["followed"]
-    assert (followed["task_id"], followed["ended"], followed["reclaimed_bytes"]) == (left.id, True, None)
+    assert (followed["task_ids"], followed["ended"], followed["reclaimed_bytes"]) == ([left.id], True, None)
     assert followed["known_by"] in ("records", "process")
     assert isinstance(followed["freed_bytes"], int)
     assert (report["outcome"], cache_records(host)) == ("done", [])
     assert total(served) == report["reclaimed_bytes"]
     assert notes(served) == []
+
+
+@with_buildx
+@pytest.mark.parametrize("watched", [False, True])
+def test_of_a_prune_through_buildx_counts_what_it_printed_or_what_cache_and_disk_lost(
+    served: ServedHost, host: DockerHost, watched: bool
+) -> None:
+    sizes = [record["Size"] for record in cache_records(host)]
+    if watched:
+        watch = served.client.send("engine", task="tasks.watch_disk").get(60, served.worker.log)
+        assert watch["build_cache_bytes"] == pytest.approx(sum(sizes), rel=0.001)
+    with held_back(host, classic=False, how=_AFTER_A_ROW):
+        leave(served)
+    assert cache_records(host) == []  # it had been done before its second row could not be printed
+
+    followed = run(served, "schedule")["followed"]
+
+    assert (followed["ended"], followed["known_by"]) == (True, "records")
+    reclaimed = followed["reclaimed_bytes"]
+    assert total(served) == reclaimed
+    if followed["counted_by"] == "disk":
+        assert watched
+        assert min(sizes) < reclaimed <= 1.001 * sum(sizes)
+    else:  # others may have filled this machine's disk meanwhile
+        assert followed["counted_by"] == "printed"
+        assert any(reclaimed == pytest.approx(size, rel=0.001) for size in sizes)
+
+
+def test_a_prune_whose_worker_was_killed_is_counted_by_the_run_done_again(
+    served: ServedHost, host: DockerHost
+) -> None:
+    size = cache_bytes(host)
+    with held_back(host, classic=True):
+        sent = served.send(until="1s")
+        wait_until(lambda: waiting(host), 20, "the prune", detail=served.worker.log)
+        assert len(notes(served)) == 1
+        send_signal(served.client.meta(sent.id)["result"]["pid"], signal.SIGKILL)
+        wait_until(lambda: len(host.pids(PRUNING)) > 1, 60, "the run done again", detail=served.worker.log)
+    report = sent.get(60, served.worker.log)
+    assert report["outcome"] == "done"
+    followed = report["followed"]
+    assert (followed["task_ids"], followed["ended"], followed["counted_by"]) == ([sent.id], True, "event")
+    # Which of the two found the cache is the engine's choice.
+    assert followed["reclaimed_bytes"] + report["reclaimed_bytes"] == pytest.approx(size, rel=0.001)
+    assert total(served) == followed["reclaimed_bytes"] + report["reclaimed_bytes"]
+    assert notes(served) == []
+
+
+def test_a_prune_that_is_left_behind_another_does_not_hide_what_that_one_reclaimed(
+    served: ServedHost, host: DockerHost
+) -> None:
+    size = cache_bytes(host)
+    with held_back(host, classic=True):
+        first = leave(served)
+        (host.root / "run/waits").unlink()
+        second = leave(served)
+    followed = run(served, "schedule")["followed"]
+    assert (followed["task_ids"], followed["ended"]) == ([first.id, second.id], True)
+    assert (followed["reclaimed_bytes"], followed["counted_by"]) == (size, "event")
+    assert (total(served), notes(served)) == (size, [])
 
 
 def test_a_scheduled_run_waits_while_it_runs_and_the_next_one_counts_it(
@@ -185,7 +263,7 @@ def test_a_scheduled_run_waits_while_it_runs_and_the_next_one_counts_it(
             "an earlier prune may still run on this engine",
         )
         followed = report["followed"]
-        assert (followed["task_id"], followed["ended"], followed["known_by"]) == (left.id, False, None)
+        assert (followed["task_ids"], followed["ended"], followed["known_by"]) == ([left.id], False, None)
         assert served.changes_asked_for(host.engine_log()[log:]) == []
         assert (cache_bytes(host), total(served), len(notes(served))) == (size, 0, 1)
     assert run(served, "manual")["followed"]["reclaimed_bytes"] == size
@@ -219,8 +297,8 @@ def test_a_prune_whose_connection_was_lost_is_counted_by_the_run_tried_again(
     report = sent.get(60, served.worker.log)
     assert (report["outcome"], report["attempt"]) == ("done", 2)
     followed = report["followed"]
-    assert (followed["task_id"], followed["known_by"], followed["reclaimed_bytes"]) == (
-        sent.id,
+    assert (followed["task_ids"], followed["known_by"], followed["reclaimed_bytes"]) == (
+        [sent.id],
         "event",
         size,
     )

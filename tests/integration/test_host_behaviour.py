@@ -245,7 +245,7 @@ def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(fleet: 
     # `two` is the same engine, and was never pruned by that name.
     assert fleet.run("two", trigger="schedule")["reason"] == "an earlier prune may still run on this engine"
     assert fleet.docker.prunes_started == pruned
-    key = f"holystone:prune_build_cache:may_still_run:{fleet.engine_id}"
+    key = f"holystone:prune_build_cache:prunes:{fleet.engine_id}"
     assert 2 * INTERVAL_S - 60 < fleet.redis.client().ttl(key) <= 2 * INTERVAL_S
     fleet.docker.go()
     assert fleet.run("one")["outcome"] == "done"  # by hand it goes through, and ends the doubt

@@ -139,34 +139,39 @@ def test_a_lock_that_redis_lost_is_taken_again_by_renewing(client: redis_py.Redi
     assert memory.holder(ENGINE) == "first"
 
 
-def test_a_prune_that_may_still_run_is_remembered_for_a_time(client: redis_py.Redis, memory: Memory) -> None:
-    assert memory.may_still_run(ENGINE) is None
-    memory.note_may_still_run(ENGINE, "note-1", 600)
-    assert memory.may_still_run(ENGINE) == "note-1"
-    assert 590 < client.ttl(key(memory, "may_still_run")) <= 600  # type: ignore[operator]
-    assert memory.clear_may_still_run(ENGINE, "note-1")
-    assert memory.may_still_run(ENGINE) is None
-    assert memory.host("") == HostMemory()
+def test_the_note_of_prunes_is_kept_for_a_time(client: redis_py.Redis, memory: Memory) -> None:
+    assert memory.noted_prunes(ENGINE) is None
+    memory.note_prunes(ENGINE, "note-1", 600)
+    assert memory.noted_prunes(ENGINE) == "note-1"
+    assert 590 < client.ttl(key(memory, "prunes")) <= 600  # type: ignore[operator]
+    assert memory.settle_prune(ENGINE, "note-1", "", "h", 0)
+    assert memory.noted_prunes(ENGINE) is None
+    assert memory.host("h") == HostMemory()
 
 
-def test_what_a_left_prune_reclaimed_counts_once_whoever_comes_how_often(memory: Memory) -> None:
+def test_what_is_left_of_a_note_is_kept_no_longer(client: redis_py.Redis, memory: Memory) -> None:
+    memory.note_prunes(ENGINE, "note-1 and note-2", 600)
+    assert memory.settle_prune(ENGINE, "note-1 and note-2", "note-2", "h", 5)
+    assert memory.noted_prunes(ENGINE) == "note-2"
+    assert 590 < client.ttl(key(memory, "prunes")) <= 600  # type: ignore[operator]
+
+
+def test_what_a_prune_reclaimed_counts_once_whoever_comes_how_often(memory: Memory) -> None:
     memory.add_reclaimed("h", 1)
-    memory.note_may_still_run(ENGINE, "note-1", 600)
-    assert memory.clear_may_still_run(ENGINE, "note-1", "h", 5_000_000_000)
-    assert not memory.clear_may_still_run(ENGINE, "note-1", "h", 5_000_000_000)
-    memory.note_may_still_run(ENGINE, "note-2", 600)
-    assert not memory.clear_may_still_run(ENGINE, "note-1", "h", 7)
-    assert memory.may_still_run(ENGINE) == "note-2"
+    memory.note_prunes(ENGINE, "note-1", 600)
+    assert memory.settle_prune(ENGINE, "note-1", "", "h", 5_000_000_000)
+    assert not memory.settle_prune(ENGINE, "note-1", "", "h", 5_000_000_000)
+    memory.note_prunes(ENGINE, "note-2", 600)
+    assert not memory.settle_prune(ENGINE, "note-1", "", "h", 7)
+    assert memory.noted_prunes(ENGINE) == "note-2"
     assert memory.host("h").total_reclaimed_bytes == 5_000_000_001
 
 
 def test_two_workers_that_follow_one_prune_count_it_once(memory: Memory) -> None:
     for turn in range(20):
-        memory.note_may_still_run(ENGINE, f"note-{turn}", 600)
+        memory.note_prunes(ENGINE, f"note-{turn}", 600)
         with ThreadPoolExecutor(8) as pool:
-            settled = [
-                pool.submit(memory.clear_may_still_run, ENGINE, f"note-{turn}", "h", 3) for _ in range(8)
-            ]
+            settled = [pool.submit(memory.settle_prune, ENGINE, f"note-{turn}", "", "h", 3) for _ in range(8)]
         assert sum(done.result() for done in settled) == 1
     assert memory.host("h").total_reclaimed_bytes == 60
 

@@ -20,7 +20,7 @@ from tests.support.processes import Process, clean_environment
 from tests.support.ssh_client import run_on, ssh_settings
 from tests.support.ssh_keys import make_key, public_key
 from tests.support.sshd import SshServer
-from tests.support.stand_in_docker import StandInDocker
+from tests.support.stand_in_docker import WAIT_FOR_GO, StandInDocker
 from tests.support.waiting import wait_until
 from worker.errors import AuthenticationFailed, HolystoneError, HostKeyRejected, HostUnreachable
 from worker.hosts import parse_host
@@ -295,6 +295,28 @@ def test_a_forced_command_that_allows_only_this_job_lets_all_of_it_through(
     assert engine_id == "stand-in-engine"
     assert denied == 77
     assert "49.21MB" in output
+
+
+def test_what_a_prune_printed_until_its_link_was_cut_is_known(
+    own_ssh_server: SshServer, tmp_path: Path
+) -> None:
+    docker = StandInDocker(tmp_path / "docker")
+    docker.prunes("echo a row\n" + WAIT_FOR_GO)
+    own_ssh_server.stand_in("docker", docker.script)
+    settings, printed = ssh_settings(own_ssh_server, tmp_path), bytearray()
+
+    async def visit() -> None:
+        async with connect(parse_host(own_ssh_server.url), settings) as shell:
+            running = asyncio.create_task(shell.run(_PRUNE, let_finish=True, printed=printed))
+            while not printed:
+                await asyncio.sleep(0.01)
+            assert own_ssh_server.cut_sessions() > 0
+            await running
+
+    with pytest.raises(HostUnreachable, match="connection lost"):
+        asyncio.run(asyncio.wait_for(visit(), 20))
+    docker.go()
+    assert printed == b"a row\n"
 
 
 # Settings that can't be used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -44,7 +45,9 @@ class RecordingShell:
         """The last one for good."""
         self._in_turn[program] = list(answers)
 
-    async def run(self, argv: Sequence[str], *, let_finish: bool = False) -> Completed:
+    async def run(
+        self, argv: Sequence[str], *, let_finish: bool = False, printed: bytearray | None = None
+    ) -> Completed:
         assert matching(shlex.join(argv)), f"not in tasks/command_set.py, so gates would deny it: {argv}"
         self.sent.append(tuple(argv))
         if let_finish:
@@ -94,7 +97,8 @@ class FakeMemory:
         self.calls: list[tuple[Any, ...]] = []
         self.known = HostMemory(**host)
         self.owner: str | None = None
-        self.left_by: str | None = None
+        self.note: str | None = None  # of prunes that were left
+        self.totals: Counter[str] = Counter()
         self.deliveries = 0
         self.reports: dict[str, Any] = {}
         self.pauses: dict[str, str] = {}
@@ -132,8 +136,24 @@ class FakeMemory:
     def release(self, engine_id: str, token: str) -> None:
         self.owner = None
 
-    def may_still_run(self, engine_id: str) -> str | None:
-        return self.left_by
+    def noted_prunes(self, engine_id: str) -> str | None:
+        return self.note
+
+    def note_prunes(self, engine_id: str, note: str, ttl_s: int) -> None:
+        self.calls.append(("note_prunes", engine_id, note, ttl_s))
+        self.note = note
+
+    def settle_prune(self, engine_id: str, note: str, rest: str, host: str, reclaimed_bytes: int) -> bool:
+        self.calls.append(("settle_prune", engine_id, host, reclaimed_bytes))
+        if note == self.note:
+            self.note = rest or None
+            self.totals[host] += reclaimed_bytes
+            return True
+        return False
+
+    def add_reclaimed(self, host: str, reclaimed_bytes: int) -> None:
+        self.calls.append(("add_reclaimed", host, reclaimed_bytes))
+        self.totals[host] += reclaimed_bytes
 
     @property
     def client(self) -> FakeMemory:
@@ -141,6 +161,10 @@ class FakeMemory:
 
     def hmget(self, key: str, fields: list[str]) -> list[str | None]:
         return [self.pauses.get(field) for field in fields]
+
+    def hget(self, key: str, field: str) -> str | None:
+        value = self.disks.get(key, {}).get(field)
+        return None if value is None else str(value)
 
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
         self.disks[key] = mapping

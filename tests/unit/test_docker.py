@@ -14,9 +14,12 @@ from worker.docker import (
     CacheRecord,
     FileSystem,
     Pruned,
+    PruneEvent,
     parse_cache_records,
     parse_df,
     parse_prune,
+    parse_prune_events,
+    parse_pruned_rows,
     parse_time,
 )
 from worker.engine import Engine, client_in_info, is_socket, parse_cli_version, parse_engine
@@ -573,3 +576,90 @@ def test_parse_df_is_quick_on_megabytes(filler: str) -> None:
     begin = time.process_time()
     assert parse_df(stdout, "/") is None
     assert time.process_time() - begin < 3
+
+
+# What was printed so far
+
+
+@pytest.mark.parametrize("cli", [BUILDX_013, BUILDX_029])
+@pytest.mark.parametrize("file", ["prune.txt", "prune_seven.txt", "prune_shared.txt"])
+def test_the_rows_of_a_whole_table_are_its_total(cli: str, file: str) -> None:
+    text = read(cli, file)
+    assert parse_pruned_rows(text) == pytest.approx(parse_prune(text).reclaimed_bytes, rel=0.001)
+
+
+@pytest.mark.parametrize("cli", [BUILDX_013, BUILDX_029])
+def test_the_rows_so_far_count_wherever_it_was_cut_and_half_a_row_does_not(cli: str) -> None:
+    text, sums = read(cli, "prune.txt"), []
+    for end in range(len(text)):
+        whole = text[:end].rpartition("\n")[0]
+        assert parse_pruned_rows(text[:end]) == parse_pruned_rows(whole + "\n" if whole else "")
+        sums.append(parse_pruned_rows(text[:end]) or 0)
+    assert sorted(set(sums)) == [0, 2_097_000, 3_146_000, 5_146_000, 6_146_000, 8_171_000]
+    assert sums == sorted(sums)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "garbage\n", "Total:\t8MB\n", "ID\tRECLAIMABLE\tSIZE\n", "id true much \n", "\ufffd\n"]
+)
+def test_where_there_is_no_row_nothing_is_known(text: str) -> None:
+    assert parse_pruned_rows(text) is None
+
+
+def test_without_buildx_no_row_is_printed() -> None:
+    assert parse_pruned_rows(read(CLASSIC, "prune.txt")) is None
+
+
+# Its events
+
+
+EVENT_TS = 1_795_246_000.5
+
+
+def _event(ts: float, reclaimed: Any = "5000000", **changes: Any) -> str:
+    event = {
+        "Type": "builder",
+        "Action": "prune",
+        "Actor": {"ID": "", "Attributes": {"reclaimed": reclaimed}},
+    }
+    return json.dumps(event | {"time": int(ts), "timeNano": int(ts * 1e9)} | changes) + "\n"
+
+
+@pytest.mark.parametrize("cli", CLIS)
+def test_events_are_read_as_each_engine_printed_them(cli: str) -> None:
+    (event,) = parse_prune_events(read(cli, "builder_events.json"))
+    assert 1_795_246_000 < event.ts < 1_795_247_000
+    assert 6_000_000 < event.reclaimed_bytes < 11_000_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "garbage",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        _event(EVENT_TS, Type="image"),
+        _event(EVENT_TS, Action="create"),
+        _event(EVENT_TS, Actor=None),
+        _event(EVENT_TS, Actor={"Attributes": ["reclaimed"]}),
+        _event(EVENT_TS, Actor={}),
+        _event(EVENT_TS, None),
+        _event(EVENT_TS, 5_000_000),
+        _event(EVENT_TS, "-5"),
+        _event(EVENT_TS, "5MB"),
+        _event(EVENT_TS, "\u0665"),
+        _event(EVENT_TS, "9" * 17),
+        _event(EVENT_TS, timeNano=str(EVENT_TS)),
+        _event(EVENT_TS, timeNano=True),
+        _event(EVENT_TS, timeNano=1e400),
+        _event(EVENT_TS, timeNano=-1),
+        _event(EVENT_TS, timeNano=10**30),
+        _event(EVENT_TS)[:-5],
+    ],
+    ids=lambda line: line[-70:],
+)
+def test_a_line_that_is_no_prune_s_event_is_left_out(line: str) -> None:
+    good = _event(EVENT_TS, "7")
+    assert parse_prune_events(f"{line}\n{good}{line}") == [PruneEvent(int(EVENT_TS * 1e9) / 1e9, 7)]

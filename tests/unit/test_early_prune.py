@@ -90,7 +90,7 @@ def test_nothing_is_pruned_early_once_there_is_room_or_the_disk_can_not_be_read(
 
 def test_an_early_prune_waits_for_one_that_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = FakeMemory()
-    memory.left_by = "another"
+    memory.note = "another"
     shell = RecordingShell(BUILDX_013, df=_df(95))
     assert _perform(monkeypatch, shell, memory)["reason"] == job.MAY_STILL_RUN
     assert _untils(shell) == []

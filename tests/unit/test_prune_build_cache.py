@@ -284,10 +284,14 @@ def test_a_prune_looks_measures_prunes_until_nothing_is_left_and_measures(
     assert memory.calls == [
         ("record_engine", "build-01", facts(cli)["ID"]),
         ("record_start", "build-01", "id", 900.0),
-        ("add_reclaimed", "build-01", 8_170_000),
+        ("note_prunes", facts(cli)["ID"], ANY, 43_200),
+        ("settle_prune", facts(cli)["ID"], "build-01", 8_170_000),
+        ("note_prunes", facts(cli)["ID"], ANY, 43_200),
+        ("settle_prune", facts(cli)["ID"], "build-01", 0),
         ("record_success", "build-01", 8_170_000, report["duration_s"]),
         ("finish", "id:0", report),
     ]
+    assert memory.note is None
 
 
 def test_the_cap_ends_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +310,7 @@ def test_an_unread_total_is_null_and_ends_it_incomplete(monkeypatch: pytest.Monk
     assert [call[:3] for call in memory.calls if call[0] == "record_success"] == [
         ("record_success", "build-01", None)
     ]
-    assert not [call for call in memory.calls if call[0] == "add_reclaimed"]
+    assert memory.totals["build-01"] == 0
 
 
 def test_a_disk_that_can_not_be_measured_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,9 +356,8 @@ def test_a_prune_that_fails_midway_is_counted_and_fails(monkeypatch: pytest.Monk
     memory = FakeMemory()
     with pytest.raises(CommandFailed, match=r"builder prune.* exited with status 1"):
         _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", 1]), _arguments(), memory)
-    assert [call[0] for call in memory.calls] == [
-        "record_engine", "record_start", "add_reclaimed", "record_failure", "finish"
-    ]  # fmt: skip
+    assert [call[0] for call in memory.calls][-2:] == ["record_failure", "finish"]
+    assert (memory.totals["build-01"], memory.note) == (5_000_000, None)
     assert memory.owner is None
 
 
@@ -369,11 +372,8 @@ def test_the_soft_limit_says_how_far_it_came_and_that_the_prune_may_still_run(
     with pytest.raises(CommandTimedOut) as caught:
         _perform(monkeypatch, shell, _arguments(), memory, soft_limit_s=0.1)
     assert caught.value.args == ("build-01", 0.1, 1, 5_000_000, True)
-    engine_id = facts(BUILDX_013)["ID"]
-    assert memory.calls[-4:-2] == [
-        ("note_may_still_run", engine_id, ANY, 43_200),
-        ("add_reclaimed", "build-01", 5_000_000),
-    ]
+    assert memory.calls[-3] == ("note_prunes", facts(BUILDX_013)["ID"], memory.note, 43_200)
+    assert memory.totals["build-01"] == 5_000_000
     assert memory.owner is None
 
 
@@ -387,7 +387,7 @@ def test_the_soft_limit_while_reading_leaves_nothing_running(
     with pytest.raises(CommandTimedOut) as caught:
         _perform(monkeypatch, shell, _arguments(dry_run=silent == "system"), memory, soft_limit_s=0.05)
     assert caught.value.args == ("build-01", 0.05, 0, None, False)
-    assert not [call for call in memory.calls if call[0] in ("note_may_still_run", "add_reclaimed")]
+    assert (memory.totals["build-01"], memory.note) == (0, None)
 
 
 def test_a_lost_connection_is_retried_and_the_prune_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +395,8 @@ def test_a_lost_connection_is_retried_and_the_prune_may_still_run(monkeypatch: p
     shell = RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", HostUnreachable("lost")])
     with pytest.raises(Retry):
         _perform(monkeypatch, shell, _arguments(), memory)
-    assert [call[0] for call in memory.calls[2:]] == ["finish", "note_may_still_run", "add_reclaimed"]
+    assert [call[0] for call in memory.calls[-2:]] == ["finish", "note_prunes"]
+    assert memory.totals["build-01"] == 5_000_000
 
 
 def test_only_attempts_that_are_retried_are_over_without_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,7 +477,7 @@ def test_a_dry_run_is_never_skipped_for_time_and_remembers_nothing_of_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     memory = FakeMemory(last_run_ts=899.0, last_run_task_id="other")
-    memory.left_by = memory.owner = "other"
+    memory.note = memory.owner = "other"
     report = _perform(
         monkeypatch, RecordingShell(BUILDX_013), _arguments(dry_run=True, trigger="schedule"), memory
     )
@@ -496,7 +497,7 @@ def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(
     monkeypatch: pytest.MonkeyPatch, trigger: str, left_by: str | None, skipped: bool
 ) -> None:
     shell, memory = RecordingShell(BUILDX_013), FakeMemory()
-    memory.left_by = left_by
+    memory.note = left_by
     report = _perform(monkeypatch, shell, _arguments(trigger=trigger), memory)
     assert (report["reason"] == MAY_STILL_RUN) is skipped
     assert any("prune" in argv for argv in shell.sent) is not skipped

@@ -1,4 +1,4 @@
-"""A prune that an earlier run left: what decides whether it has ended, and what is asked and counted."""
+"""Prunes that an earlier run left: what is asked of them, and what a run makes of the answers."""
 
 from __future__ import annotations
 
@@ -7,37 +7,23 @@ import json
 import math
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from celery.exceptions import Retry
 
 import tasks.prune_build_cache as job
+from tasks.followed import Count, Followed
+from tasks.left_prunes import LeftPrune, parse_note, to_note
 from tasks.prune_build_cache import MAY_STILL_RUN, perform
-from tasks.prune_following import (
-    PRUNING,
-    RECORDS,
-    Followed,
-    LeftPrune,
-    choose_event,
-    decide_known_by,
-    decide_wait,
-    engine_ts,
-    events_argv,
-    follow,
-    follow_overtaken,
-    followed_facts,
-    is_anything_left,
-    parse_note,
-    to_note,
-)
+from tasks.prune_following import PRUNING, RECORDS, events_argv, follow, follow_overtaken
 from tasks.prune_policy import PruneArguments
-from tests.unit.captured import BUILDX_013, CLASSIC, CLIS, facts, read
+from tests.unit.captured import BUILDX_013, CLASSIC, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell
-from worker.docker import CacheRecord, PruneEvent, parse_df, parse_prune_events
+from worker.docker import Pruned, parse_df
 from worker.engine import Engine
 from worker.errors import CommandFailed, CommandTimedOut, GateDenied, HostUnreachable
 from worker.fleet import HostSettings
@@ -52,6 +38,7 @@ ENGINE = asyncio.run(look(RecordingShell(CLASSIC)))
 assert ENGINE.now is not None
 NOW = ENGINE.now.timestamp()
 LEFT = LeftPrune("id", "build-01", "24h", False, "classic", 1_750_000_000.0, NOW - 7200, 1_000_000)
+BUILDX = "buildx 0.13.1"
 PRUNE = ("docker", "builder", "prune", "--force", "--filter", "until=24h")
 NO_CACHE = '{"BuildCache":[]}'
 
@@ -63,216 +50,6 @@ def _event(ts: float, reclaimed: Any = "5000000", **changes: Any) -> str:
         "Actor": {"ID": "", "Attributes": {"reclaimed": reclaimed}},
     }
     return json.dumps(event | {"time": int(ts), "timeNano": int(ts * 1e9)} | changes) + "\n"
-
-
-# The note
-
-
-def test_a_note_is_read_as_it_was_written() -> None:
-    for left in (LEFT, replace(LEFT, begun_ts=None, free_bytes=None, all=True, until="90s")):
-        assert parse_note(to_note(left)) == left
-    assert json.loads(to_note(LEFT)) == asdict(LEFT)
-
-
-@pytest.mark.parametrize(
-    "note",
-    [
-        "",
-        "2f1c8a5e-an-id-as-an-older-worker-wrote-it",
-        "{}",
-        "[]",
-        "null",
-        "[" * 100_000,
-        json.dumps(asdict(LEFT) | {"more": 1}),
-        *(
-            json.dumps(asdict(LEFT) | changes)
-            for changes in (
-                {"task_id": 7},
-                {"host": None},
-                {"until": "soon"},
-                {"until": "0s"},
-                {"until": 24},
-                {"all": "yes"},
-                {"builder": None},
-                {"left_ts": None},
-                {"left_ts": "now"},
-            )
-        ),
-    ],
-    ids=lambda note: note[-60:],
-)
-def test_a_note_that_makes_no_sense_is_none(note: str) -> None:
-    assert parse_note(note) is None
-
-
-@pytest.mark.parametrize("value", ["yesterday", True, -1, math.nan, math.inf, 1e30], ids=str)
-@pytest.mark.parametrize("field", ["begun_ts", "free_bytes"])
-def test_what_the_host_said_and_makes_no_sense_is_not_known(field: str, value: Any) -> None:
-    left = parse_note(json.dumps(asdict(LEFT) | {field: value}))
-    assert left is not None
-    assert left == replace(LEFT, **cast(Any, {field: None}))
-
-
-# The engine's clock
-
-
-@pytest.mark.parametrize("hours", [-26, -1, 0, 1, 26])
-def test_times_are_of_the_engines_clock_however_wrong_it_is(hours: int) -> None:
-    engine = replace(ENGINE, now=datetime(2026, 11, 21, 5, tzinfo=UTC) + timedelta(hours=hours))
-    assert engine.now is not None
-    assert engine_ts(engine, 100.0, 107.5) == engine.now.timestamp() + 7.5
-
-
-def test_an_engine_that_tells_no_time_gives_none() -> None:
-    assert engine_ts(replace(ENGINE, now=None), 100.0, 107.5) is None
-
-
-# Its events
-
-
-@pytest.mark.parametrize("cli", CLIS)
-def test_events_are_read_as_each_engine_printed_them(cli: str) -> None:
-    (event,) = parse_prune_events(read(cli, "builder_events.json"))
-    assert 1_795_246_000 < event.ts < 1_795_247_000
-    assert 6_000_000 < event.reclaimed_bytes < 11_000_000
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "garbage",
-        "[]",
-        "{}",
-        "[" * 100_000,
-        _event(NOW, Type="image"),
-        _event(NOW, Action="create"),
-        _event(NOW, Actor=None),
-        _event(NOW, Actor={"Attributes": ["reclaimed"]}),
-        _event(NOW, Actor={}),
-        _event(NOW, None),
-        _event(NOW, 5_000_000),
-        _event(NOW, "-5"),
-        _event(NOW, "5MB"),
-        _event(NOW, "\u0665"),
-        _event(NOW, "9" * 17),
-        _event(NOW, timeNano=str(NOW)),
-        _event(NOW, timeNano=True),
-        _event(NOW, timeNano=1e400),
-        _event(NOW, timeNano=-1),
-        _event(NOW, timeNano=10**30),
-        _event(NOW)[:-5],
-    ],
-    ids=lambda line: line[-70:],
-)
-def test_a_line_that_is_no_prune_s_event_is_left_out(line: str) -> None:
-    good = _event(NOW, "7")
-    assert parse_prune_events(f"{line}\n{good}{line}") == [PruneEvent(int(NOW * 1e9) / 1e9, 7)]
-
-
-def test_the_first_event_after_it_was_sent_is_its_own() -> None:
-    before, own, later = (PruneEvent(NOW + seconds, 1) for seconds in (-1, 10, 20))
-    assert choose_event([before, own, later], NOW) == own
-    assert choose_event([later, own], NOW) == own
-    assert choose_event([PruneEvent(NOW, 1)], NOW) == PruneEvent(NOW, 1)
-
-
-def test_an_earlier_prunes_event_and_none_at_all_are_none() -> None:
-    assert choose_event([PruneEvent(NOW - 0.001, 1)], NOW) is None
-    assert choose_event([], NOW) is None
-
-
-def test_events_of_this_runs_own_prunes_are_not_the_left_ones() -> None:
-    events = [PruneEvent(NOW + seconds, seconds) for seconds in (1, 2, 3)]
-    assert choose_event(events, NOW, own=2) == events[0]
-    assert choose_event(events, NOW, own=3) is None
-
-
-# Its records
-
-
-def _record(id: str, used_before_s: float, *, shared: bool = False, in_use: bool = False) -> CacheRecord:
-    used = datetime.fromtimestamp(LEFT.begun_ts or 0, UTC) - timedelta(seconds=used_before_s)
-    return CacheRecord(id, (), "regular", 1, used, in_use, shared)
-
-
-@pytest.mark.parametrize(
-    ("record", "left"),
-    [
-        (_record("old", 86_400), True),
-        (_record("younger", 86_399), False),
-        (_record("grew old since, for a later prune", 86_400 - 3600), False),
-        (_record("shared", 90_000, shared=True), False),
-        (_record("in use", 90_000, in_use=True), False),
-    ],
-    ids=lambda value: value.id if isinstance(value, CacheRecord) else "",
-)
-def test_what_the_prune_found_and_would_remove_is_left(record: CacheRecord, left: bool) -> None:
-    assert is_anything_left(LEFT, [record]) is left
-
-
-def test_all_takes_shared_records_as_well() -> None:
-    assert is_anything_left(replace(LEFT, all=True), [_record("shared", 90_000, shared=True)]) is True
-
-
-def test_without_records_or_a_begin_it_is_not_known_whether_anything_is_left() -> None:
-    assert is_anything_left(LEFT, []) is False
-    assert is_anything_left(LEFT, None) is None
-    assert is_anything_left(replace(LEFT, begun_ts=None), []) is None
-
-
-# What follows
-
-
-@pytest.mark.parametrize("event", [None, PruneEvent(NOW, 5)])
-@pytest.mark.parametrize("anything_left", [True, False, None])
-@pytest.mark.parametrize("is_pruning", [True, False, None])
-def test_in_doubt_it_may_still_run(
-    event: PruneEvent | None, anything_left: bool | None, is_pruning: bool | None
-) -> None:
-    known_by = decide_known_by(event, anything_left, is_pruning)
-    if event:
-        assert known_by == "event"
-    elif anything_left is False:
-        assert known_by == "records"
-    elif is_pruning is False:
-        assert known_by == "process"
-    else:
-        assert known_by is None
-
-
-@pytest.mark.parametrize(
-    ("followed", "trigger", "waits"),
-    [
-        (None, "schedule", False),
-        (Followed("note", LEFT), "schedule", False),  # its own, tried again
-        (Followed("note", replace(LEFT, task_id="other")), "schedule", True),
-        (Followed("note", replace(LEFT, task_id="other")), "disk", True),
-        (Followed("note", replace(LEFT, task_id="other")), "manual", False),
-        (Followed("note", replace(LEFT, task_id="other"), "event", 5), "schedule", False),
-        (Followed("unreadable", None), "schedule", True),
-        (Followed("unreadable", None), "manual", False),
-    ],
-)
-def test_only_by_hand_or_tried_again_it_queues_behind_one_that_may_still_run(
-    followed: Followed | None, trigger: str, waits: bool
-) -> None:
-    assert decide_wait(followed, "id", trigger, LEFT.left_ts + 100, 3600) is waits
-
-
-@pytest.mark.parametrize(("seconds", "waits"), [(-5, True), (3599.9, True), (3600, False)])
-def test_no_run_waits_longer_than_an_interval(seconds: float, waits: bool) -> None:
-    followed = Followed("note", replace(LEFT, task_id="other"))
-    assert decide_wait(followed, "id", "schedule", LEFT.left_ts + seconds, 3600) is waits
-
-
-def test_the_report_says_what_became_of_it() -> None:
-    assert followed_facts(Followed("note", LEFT, "event", 5, 4)) == {
-        "task_id": "id", "ended": True, "reclaimed_bytes": 5, "freed_bytes": 4, "known_by": "event",
-    }  # fmt: skip
-    assert followed_facts(Followed("note", None)) == {
-        "task_id": None, "ended": False, "reclaimed_bytes": None, "freed_bytes": None, "known_by": None,
-    }  # fmt: skip
 
 
 # What is sent
@@ -288,12 +65,13 @@ def test_the_commands() -> None:
     )  # fmt: skip
 
 
-def _follow(shell: RecordingShell, left: LeftPrune | str | None, engine: Engine = ENGINE) -> Any:
-    memory: Any = FakeMemory()
-    memory.left_by = to_note(left) if isinstance(left, LeftPrune) else left
-    clock = time.monotonic()
-    followed = asyncio.run(follow(shell, memory, engine, clock))
-    return followed, memory.calls
+def _follow(
+    shell: RecordingShell, *left: LeftPrune, note: str | None = None, engine: Engine = ENGINE
+) -> tuple[Any, FakeMemory]:
+    memory = FakeMemory()
+    memory.note = note or to_note(left) or None
+    used: Any = memory
+    return asyncio.run(follow(shell, used, engine, time.monotonic())), memory
 
 
 def _asked(shell: RecordingShell) -> list[str]:
@@ -302,21 +80,22 @@ def _asked(shell: RecordingShell) -> list[str]:
 
 def test_where_nothing_was_left_nothing_is_asked() -> None:
     shell = RecordingShell(CLASSIC)
-    assert _follow(shell, None) == (None, [])
+    assert _follow(shell)[0] is None
     assert shell.sent == []
 
 
 def test_a_note_that_can_not_be_read_asks_nothing_and_may_still_run() -> None:
     shell = RecordingShell(CLASSIC)
-    assert _follow(shell, "garbage") == (Followed("garbage", None), [])
+    followed, memory = _follow(shell, note="garbage")
+    assert (followed, memory.note, memory.calls) == (Followed("garbage"), "garbage", [])
     assert shell.sent == []
 
 
 def test_an_event_is_enough_and_its_bytes_are_counted_with_the_host_that_left_it() -> None:
     shell = RecordingShell(CLASSIC, events=_event(NOW - 7300, "1") + _event(NOW - 60))
-    followed, calls = _follow(shell, replace(LEFT, host="by-another-name"))
-    assert (followed.known_by, followed.reclaimed_bytes) == ("event", 5_000_000)
-    assert calls == [("clear_may_still_run", ENGINE.id, followed.note, "by-another-name", 5_000_000)]
+    followed, memory = _follow(shell, replace(LEFT, host="by-another-name"))
+    assert (followed.known_by, followed.counts) == ("event", (Count(5_000_000, "event"),))
+    assert (memory.totals, memory.note) == ({"by-another-name": 5_000_000}, None)
     assert _asked(shell) == ["events", "df"]
     since, until = shell.sent[0][7], shell.sent[0][9]
     assert since == str(math.floor(NOW - 7200))
@@ -345,18 +124,18 @@ def _free_bytes() -> int:
 def test_without_its_event_the_records_tell_and_its_bytes_stay_unknown(events: str | int) -> None:
     """The ring scrolled away, the engine was restarted, or its clock was set back."""
     shell = RecordingShell(CLASSIC, events=events, system=NO_CACHE)
-    followed, calls = _follow(shell, LEFT)
+    followed, memory = _follow(shell, LEFT)
     assert (followed.known_by, followed.reclaimed_bytes) == ("records", None)
-    assert calls == [("clear_may_still_run", ENGINE.id, followed.note, "build-01", 0)]
+    assert (memory.totals["build-01"], memory.note) == (0, None)
     assert _asked(shell) == ["events", "system", "events", "df"]
 
 
 def test_a_prune_that_ends_while_the_records_are_asked_for_is_told_by_its_event() -> None:
     shell = RecordingShell(CLASSIC, events="")
     shell.answers_in_turn("docker", ["", NO_CACHE, _event(NOW)])
-    followed, calls = _follow(shell, LEFT)
+    followed, memory = _follow(shell, LEFT)
     assert (followed.known_by, followed.reclaimed_bytes) == ("event", 5_000_000)
-    assert calls[0][-1] == 5_000_000
+    assert memory.totals["build-01"] == 5_000_000
 
 
 @pytest.mark.parametrize("system", [read(CLASSIC, "system_df.json"), "garbage", "{}", 1, 137])
@@ -369,10 +148,10 @@ def test_where_something_is_left_or_unknown_the_processes_tell(
     shell = RecordingShell(CLASSIC, events="", system=system, pgrep=pgrep)
     left = replace(LEFT, until="1s", begun_ts=NOW + 300)  # after the captured records' last use
     later = datetime.fromtimestamp(NOW + 600, UTC)
-    followed, calls = _follow(shell, left, replace(ENGINE, now=later))
+    followed, memory = _follow(shell, left, engine=replace(ENGINE, now=later))
     assert _asked(shell)[:3] == ["events", "system", "pgrep"]
     assert (followed.known_by, followed.reclaimed_bytes) == (known_by, None)
-    assert [call[0] for call in calls] == (["clear_may_still_run"] if known_by else [])
+    assert (memory.note is None) is (known_by is not None)
 
 
 def test_a_list_of_records_that_was_cut_is_not_known() -> None:
@@ -383,10 +162,43 @@ def test_a_list_of_records_that_was_cut_is_not_known() -> None:
 
 def test_a_prune_through_buildx_makes_no_event_so_none_is_taken_for_it() -> None:
     shell = RecordingShell(BUILDX_013, events=_event(NOW), system=NO_CACHE)
-    followed, calls = _follow(shell, replace(LEFT, builder="buildx 0.13.1"))
+    followed, memory = _follow(shell, replace(LEFT, builder=BUILDX))
     assert (followed.known_by, followed.reclaimed_bytes) == ("records", None)
     assert "events" not in _asked(shell)
-    assert calls[0][-1] == 0
+    assert memory.totals["build-01"] == 0
+
+
+def test_of_a_prune_through_buildx_counts_what_it_printed_and_more_where_cache_and_disk_say_so() -> None:
+    left = replace(LEFT, builder=BUILDX, printed_bytes=3_000_000, free_bytes=_free_bytes() - 9_000_000)
+    for cache, count in (
+        (None, Count(3_000_000, "printed")),
+        (2_000_000, Count(3_000_000, "printed")),
+        (7_000_000, Count(7_000_000, "disk")),
+        (70_000_000, Count(9_000_000, "disk")),
+    ):
+        shell = RecordingShell(BUILDX_013, system=NO_CACHE)
+        followed, memory = _follow(shell, replace(left, cache_bytes=cache))
+        assert (followed.known_by, followed.counts) == ("records", (count,))
+        assert memory.totals["build-01"] == count.reclaimed_bytes
+
+
+def test_of_several_the_last_one_s_end_ends_all_and_each_counts_with_its_host() -> None:
+    first = replace(LEFT, host="by-another-name")
+    second = replace(LEFT, begun_ts=NOW - 3600)
+    events = [_event(NOW - 7000, "1000"), _event(NOW - 60, "200")]
+    followed, memory = _follow(RecordingShell(CLASSIC, events="".join(events)), first, second)
+    assert (followed.known_by, followed.reclaimed_bytes) == ("event", 1200)
+    assert (memory.totals, memory.note) == ({"by-another-name": 1000, "build-01": 200}, None)
+
+    still = RecordingShell(CLASSIC, events=events[0], system="garbage", pgrep="4711\n")
+    followed, memory = _follow(still, first, second)
+    assert (followed.ended, memory.totals, memory.note) == (False, {}, to_note((first, second)))
+
+
+def test_what_the_disk_gained_is_nobody_s_own_where_several_were_left() -> None:
+    left = replace(LEFT, builder=BUILDX, cache_bytes=7_000_000, free_bytes=_free_bytes() - 9_000_000)
+    followed, memory = _follow(RecordingShell(BUILDX_013, system=NO_CACHE), left, left)
+    assert (followed.known_by, followed.counts, memory.note) == ("records", (Count(), Count()), None)
 
 
 @pytest.mark.parametrize(
@@ -400,15 +212,15 @@ def test_a_prune_through_buildx_makes_no_event_so_none_is_taken_for_it() -> None
 )
 def test_without_a_time_span_no_event_is_asked_for(left: LeftPrune, engine: Engine) -> None:
     shell = RecordingShell(CLASSIC, events=_event(NOW), system="garbage", pgrep="4711\n")
-    followed, calls = _follow(shell, left, engine)
+    followed, memory = _follow(shell, left, engine=engine)
     assert not followed.ended
-    assert calls == []
+    assert memory.calls == []
     assert "events" not in _asked(shell)
 
 
 def test_a_connection_that_is_lost_while_asking_counts_nothing() -> None:
     shell, memory = RecordingShell(CLASSIC, events=HostUnreachable("lost")), FakeMemory()
-    memory.left_by = to_note(LEFT)
+    memory.note = to_note([LEFT])
     used: Any = memory
     with pytest.raises(HostUnreachable):
         asyncio.run(follow(shell, used, ENGINE, 0.0))
@@ -429,11 +241,22 @@ def test_one_that_was_overtaken_is_over_after_a_prune_of_our_own(
 ) -> None:
     memory: Any = FakeMemory()
     shell = RecordingShell(CLASSIC, events=events)
-    before = Followed(to_note(LEFT), LEFT, freed_bytes=9)
+    before = Followed(to_note([LEFT]), (LEFT,), freed_bytes=9)
+    memory.note = before.note
     clock = time.monotonic()
-    followed = asyncio.run(follow_overtaken(shell, memory, ENGINE, clock, before, own=1))
-    assert followed == replace(before, known_by=known_by, reclaimed_bytes=reclaimed)
-    assert memory.calls == [("clear_may_still_run", ENGINE.id, before.note, "build-01", reclaimed or 0)]
+    followed = asyncio.run(follow_overtaken(shell, memory, ENGINE, clock, before, [Pruned(7, 0)]))
+    count = Count(reclaimed, "event" if reclaimed else None)
+    assert followed == replace(before, known_by=known_by, counts=(count,))
+    assert (memory.totals["build-01"], memory.note) == (reclaimed or 0, None)
+
+
+def test_a_note_that_can_not_be_read_is_over_after_a_prune_of_our_own() -> None:
+    memory: Any = FakeMemory()
+    memory.note = "garbage"
+    shell = RecordingShell(CLASSIC, events=_event(NOW))
+    followed = asyncio.run(follow_overtaken(shell, memory, ENGINE, 0.0, Followed("garbage"), [Pruned(7, 0)]))
+    assert (followed.known_by, followed.reclaimed_bytes, memory.note) == ("prune", None, None)
+    assert shell.sent == []
 
 
 # In a run
@@ -471,16 +294,17 @@ def test_a_run_counts_what_was_left_before_it_prunes_and_reports_it(
     monkeypatch: pytest.MonkeyPatch, trigger: str
 ) -> None:
     shell, memory = RecordingShell(CLASSIC, events=_event(NOW - 60)), FakeMemory()
-    memory.left_by = to_note(LEFT)
+    memory.note = to_note([LEFT])
     report = _perform(monkeypatch, shell, memory, trigger)
     assert report["outcome"] == "done"
     assert report["reclaimed_bytes"] == 8_170_000  # its own alone
     followed = report["followed"]
-    assert (followed["task_id"], followed["reclaimed_bytes"]) == ("id", 5_000_000)
+    assert (followed["task_ids"], followed["reclaimed_bytes"]) == (["id"], 5_000_000)
     assert shell.sent.index(PRUNE) > max(n for n, argv in enumerate(shell.sent) if "events" in argv)
-    counted = ("clear_may_still_run", facts(CLASSIC)["ID"], memory.left_by, "build-01", 5_000_000)
-    assert memory.calls.count(counted) == _names(memory).count("clear_may_still_run") == 1
-    assert memory.calls.index(counted) < memory.calls.index(("add_reclaimed", "build-01", 8_170_000))
+    settled = [call[-1] for call in memory.calls if call[0] == "settle_prune"]
+    assert settled == [5_000_000, 8_170_000, 0]
+    assert memory.totals["build-01"] == 13_170_000
+    assert memory.note is None
 
 
 def test_a_report_where_nothing_was_left_has_no_such_field(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,12 +314,12 @@ def test_a_report_where_nothing_was_left_has_no_such_field(monkeypatch: pytest.M
 def test_a_scheduled_run_is_skipped_while_it_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
     shell = RecordingShell(CLASSIC, events="", system="garbage", pgrep="4711\n")
     memory = FakeMemory()
-    memory.left_by = to_note(replace(LEFT, left_ts=time.time()))
+    memory.note = note = to_note([replace(LEFT, left_ts=time.time())])
     report = _perform(monkeypatch, shell, memory)
     assert (report["outcome"], report["reason"]) == ("skipped", MAY_STILL_RUN)
     assert report["followed"]["ended"] is False
     assert PRUNE not in shell.sent
-    assert "clear_may_still_run" not in _names(memory)
+    assert memory.note == note
 
 
 @pytest.mark.parametrize(("trigger", "task_id"), [("manual", "next"), ("schedule", "id")])
@@ -504,13 +328,13 @@ def test_by_hand_or_tried_again_it_prunes_on_and_counts_the_left_one_afterwards(
 ) -> None:
     shell = RecordingShell(CLASSIC, events="", system="garbage", pgrep="4711\n")
     memory = FakeMemory()
-    memory.left_by = to_note(LEFT)
+    memory.note = to_note([LEFT])
     events = _event(NOW - 60) + _event(NOW - 2, "8170000") + _event(NOW - 1, "0")
 
-    async def run(argv: Any, *, let_finish: bool = False) -> Any:
+    async def run(argv: Any, **how: Any) -> Any:
         if "prune" in argv:
             shell._answers["events"] = events
-        return await real(argv, let_finish=let_finish)
+        return await real(argv, **how)
 
     real = shell.run
     monkeypatch.setattr(shell, "run", run)
@@ -518,8 +342,8 @@ def test_by_hand_or_tried_again_it_prunes_on_and_counts_the_left_one_afterwards(
     assert (report["outcome"], report["reclaimed_bytes"]) == ("done", 8_170_000)
     assert report["followed"]["known_by"] == "event"
     assert report["followed"]["reclaimed_bytes"] == 5_000_000
-    cleared = [call for call in memory.calls if call[0] == "clear_may_still_run"]
-    assert cleared == [("clear_may_still_run", facts(CLASSIC)["ID"], memory.left_by, "build-01", 5_000_000)]
+    assert memory.totals["build-01"] == 13_170_000
+    assert memory.note is None
 
 
 def test_one_that_was_overtaken_is_no_more_noted_where_our_own_prune_then_fails(
@@ -529,19 +353,20 @@ def test_one_that_was_overtaken_is_no_more_noted_where_our_own_prune_then_fails(
         CLASSIC, prunes=["Total reclaimed space: 5MB\n", 1], events="", system="garbage", pgrep="4711\n"
     )
     memory = FakeMemory()
-    memory.left_by = to_note(LEFT)
+    memory.note = to_note([LEFT])
     with pytest.raises(CommandFailed):
         _perform(monkeypatch, shell, memory, "manual")
-    assert ("clear_may_still_run", facts(CLASSIC)["ID"], memory.left_by) in memory.calls
+    assert memory.totals["build-01"] == 5_000_000
+    assert memory.note is None
 
 
 def test_a_limit_that_is_reached_while_asking_leaves_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
     shell, memory = RecordingShell(CLASSIC, events="", system=None), FakeMemory()
-    memory.left_by = to_note(LEFT)
+    memory.note = to_note([LEFT])
     with pytest.raises(CommandTimedOut) as caught:
         _perform(monkeypatch, shell, memory, soft_limit_s=0.1)
     assert caught.value.args[-1] is False
-    assert not {"clear_may_still_run", "note_may_still_run"} & set(_names(memory))
+    assert memory.note == to_note([LEFT])
 
 
 @pytest.mark.parametrize("end", [None, HostUnreachable("lost")], ids=["soft limit", "lost connection"])
@@ -552,15 +377,15 @@ def test_a_prune_that_is_left_is_noted_with_all_that_following_it_takes(
     memory = FakeMemory()
     with suppress(CommandTimedOut, Retry):
         _perform(monkeypatch, shell, memory, soft_limit_s=0.3)
-    ((_, engine_id, note, ttl_s),) = [call for call in memory.calls if call[0] == "note_may_still_run"]
-    left = parse_note(note)
-    assert left is not None
+    _, engine_id, note, ttl_s = [call for call in memory.calls if call[0] == "note_prunes"][-1]
+    assert note == memory.note
+    (left,) = parse_note(note)
     assert left.begun_ts is not None
     assert NOW <= left.begun_ts < NOW + 5  # by the engine's clock, not this machine's
     assert (engine_id, ttl_s) == (facts(CLASSIC)["ID"], 2 * 21_600)
     assert abs(left.left_ts - time.time()) < 60
     assert replace(left, begun_ts=None) == LeftPrune(
-        "next", "build-01", "24h", False, "classic", left.left_ts, None, _free_bytes()
+        "next", "build-01", "24h", False, "classic", left.left_ts, None, _free_bytes() + 5_000_000
     )
 
 
@@ -573,8 +398,8 @@ def test_the_begin_that_is_noted_is_late_rather_than_early_only_after_another_pa
     shell, memory = RecordingShell(CLASSIC, prunes=prunes), FakeMemory()
     real, look_s = shell.run, 0.2
 
-    async def run(argv: Any, *, let_finish: bool = False) -> Any:
-        answer = await real(argv, let_finish=let_finish)
+    async def run(argv: Any, **how: Any) -> Any:
+        answer = await real(argv, **how)
         if "info" in argv:
             await asyncio.sleep(
                 look_s
@@ -584,9 +409,7 @@ def test_the_begin_that_is_noted_is_late_rather_than_early_only_after_another_pa
     monkeypatch.setattr(shell, "run", run)
     with pytest.raises(CommandTimedOut):
         _perform(monkeypatch, shell, memory, soft_limit_s=1)
-    (note,) = [call[2] for call in memory.calls if call[0] == "note_may_still_run"]
-    left = parse_note(note)
-    assert left is not None
+    (left,) = parse_note(memory.note or "")
     assert left.begun_ts is not None
     assert (left.begun_ts >= NOW + look_s) is (passes > 0)
 
@@ -594,7 +417,7 @@ def test_the_begin_that_is_noted_is_late_rather_than_early_only_after_another_pa
 def test_an_old_gate_that_denies_the_questions_leaves_it_unknown_and_fails_nothing() -> None:
     denied = GateDenied("build-01", "docker events", "not in the command set", None, 1, 2)
     shell, memory = RecordingShell(CLASSIC, events=denied, system=denied, pgrep=denied), FakeMemory()
-    memory.left_by = to_note(LEFT)
+    memory.note = to_note([LEFT])
     memory_: Any = memory
     followed = asyncio.run(follow(shell, memory_, ENGINE, time.monotonic()))
     assert followed is not None

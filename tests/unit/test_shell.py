@@ -116,6 +116,24 @@ def test_cancelled_a_local_command_is_killed_with_its_children_or_left_to_finish
     assert done.exists() is let_finish
 
 
+def test_what_a_command_that_is_left_printed_so_far_is_known(tmp_path: Path) -> None:
+    go, printed = tmp_path / "go", bytearray()
+    script = f"echo first; touch {tmp_path}/said; while [ ! -e {go} ]; do sleep 0.01; done; echo second"
+
+    async def leave() -> None:
+        running = LocalShell().run(["sh", "-c", script], let_finish=True, printed=printed)
+        task = asyncio.create_task(running)
+        while not (tmp_path / "said").exists():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(leave(), 20))
+    go.touch()
+    assert printed == b"first\n"
+
+
 def test_connect_to_this_machine_needs_no_ssh() -> None:
     async def run() -> Completed:
         async with connect(parse_host("local"), Settings()) as shell:
