@@ -159,7 +159,10 @@ def judge_gate(found: Gate | GateDenied | None, configured: HostSettings, jobs: 
     if found is None:
         text = "none: this key can do anything that docker can, which is as good as root"
         return Check("gate", "warning", text, "confine it: holystone gate --help")
-    text = f"version {found.version}; jobs {', '.join(found.jobs) or 'none'}; ages from {found.min_age_s} s"
+    text = (
+        f"version {found.version}; jobs {', '.join(found.jobs) or 'none'}; ages from {found.min_age_s} s; "
+        f"{'with or without' if found.all else 'never with'} --all"
+    )
     if missing := [job for job in jobs if job not in found.jobs]:
         return Check(
             "gate",
@@ -171,6 +174,9 @@ def judge_gate(found: Gate | GateDenied | None, configured: HostSettings, jobs: 
     if denied:
         remedy = "raise until (HOLYSTONE_PRUNE_UNTIL, prune.until, disk.ladder), or: holystone gate --min-age"
         return Check("gate", "error", f"{text}: {', '.join(denied)} denied", remedy)
+    if configured.prune.enabled and configured.prune.all and not found.all:
+        remedy = "switch all off (HOLYSTONE_PRUNE_ALL, prune.all), or: holystone gate --allow-all, install it"
+        return Check("gate", "error", f"{text}, which this host's settings ask for", remedy)
     if found.version < COMMAND_SET_VERSION:
         text += f"; this worker's is version {COMMAND_SET_VERSION}"
         return Check("gate", "warning", text, "print it anew: holystone gate, and install it there")

@@ -18,6 +18,9 @@ Template = tuple[str, ...]
 # The gate's check_age says what may stand in @age@, and so on.
 AGE, SECONDS, PATH, TIME, ID = HOLES = ("@age@", "@seconds@", "@path@", "@time@", "@id@")
 
+# In a gate only where the settings or the operator ask for it.
+PRUNE_ALL: Template = prune_argv(AGE, True)
+
 _LOOK: tuple[Template, ...] = (INFO, CONTEXT, BUILDER, CLI_VERSION)
 
 # Of two commands of which one is the start of the other, the longer stands first.
@@ -28,7 +31,7 @@ JOBS: Mapping[str, tuple[Template, ...]] = {
         preview_argv(cast("int", SECONDS)),  # it only makes a word of it
         events_argv(cast("int", TIME), cast("int", TIME)),
         PRUNING,
-        prune_argv(AGE, True),
+        PRUNE_ALL,
         prune_argv(AGE, False),
     ),
     WATCH_JOB: (*_LOOK, disk_argv(PATH), CACHE_USAGE),

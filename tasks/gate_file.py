@@ -7,7 +7,8 @@ from pathlib import Path
 
 import asyncssh
 
-from tasks.command_set import HOLES, JOBS, Template, templates_of
+from tasks.command_set import HOLES, JOBS, PRUNE_ALL, Template, templates_of
+from worker.errors import GateDenied
 from worker.gate import COMMAND_SET_VERSION
 
 GATE_FILE = Path(__file__).parent.parent / "hostside" / "holystone-gate"  # in a checkout and in site-packages
@@ -16,12 +17,25 @@ INSTALLED_AS = "/usr/local/bin/holystone-gate"
 _HOLE = re.compile("|".join(HOLES))
 
 
-def render_gate(file: str, min_age_s: int, jobs: Collection[str]) -> str:
-    """The text of GATE_FILE with the commands of `jobs`, and `min_age_s` seconds as the minimum age."""
+def render_gate(file: str, min_age_s: int, jobs: Collection[str], allow_all: bool) -> str:
+    """The text of GATE_FILE with the commands of `jobs`, and `min_age_s` seconds as the minimum age.
+
+    Prunes with `--all` are in it only with `allow_all`.
+    """
     chosen = [job for job in JOBS if job in jobs]
-    settings = f"set_version={COMMAND_SET_VERSION}\njobs={','.join(chosen)}\nmin_age_s={min_age_s}\n"
-    file = _replace_part(file, "settings", settings)
-    return _replace_part(file, "commands", "".join(map(render_arm, templates_of(chosen))))
+    templates = templates_of(chosen)
+    settings = {
+        "set_version": COMMAND_SET_VERSION,
+        "jobs": ",".join(chosen),
+        "min_age_s": min_age_s,
+        "all": "yes" if allow_all and PRUNE_ALL in templates else "no",
+    }
+    arms = [
+        render_denial(each, GateDenied.NO_ALL) if each == PRUNE_ALL and not allow_all else render_arm(each)
+        for each in templates
+    ]
+    file = _replace_part(file, "settings", "".join(f"{name}={settings[name]}\n" for name in settings))
+    return _replace_part(file, "commands", "".join(arms))
 
 
 def _replace_part(file: str, part: str, text: str) -> str:
@@ -31,10 +45,7 @@ def _replace_part(file: str, part: str, text: str) -> str:
 
 def render_arm(template: Template) -> str:
     """The arm of the gate's `case` that lets in, and runs, what `template` describes."""
-    command = shlex.join(template)
-    if re.search(r'["$`\\\n]', command):
-        raise ValueError(f"not to be written between sh's double quotes: {command}")
-    literals = [f'"{literal}"' if literal else "" for literal in _HOLE.split(command)]
+    command, literals = shlex.join(template), _literals(template)
     kinds = [marker.strip("@") for marker in _HOLE.findall(command)]
     if not kinds:
         return f"  {literals[0]})\n    run {command} ;;\n"
@@ -46,6 +57,19 @@ def render_arm(template: Template) -> str:
     variables = iter(names)
     lines += ["run " + _HOLE.sub(lambda _: f'"${next(variables)}"', command) + " ;;"]
     return f"  {'*'.join(literals)})\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def render_denial(template: Template, reason: str) -> str:
+    """The arm that denies what `template` describes for a reason of its own."""
+    return f"  {'*'.join(_literals(template))})\n    deny '{reason}' ;;\n"
+
+
+def _literals(template: Template) -> list[str]:
+    """What stands before, between and behind the holes, each in sh's double quotes."""
+    command = shlex.join(template)
+    if re.search(r'["$`\\\n]', command):
+        raise ValueError(f"not to be written between sh's double quotes: {command}")
+    return [f'"{literal}"' if literal else "" for literal in _HOLE.split(command)]
 
 
 def authorized_keys_line(text: str) -> str:

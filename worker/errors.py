@@ -74,6 +74,9 @@ class GateDenied(HolystoneError):
     `min_age_s` is the gate's minimum where the command's age is below it, else None.
     """
 
+    # Reasons with a remedy of their own, in the gate's words.
+    BELOW_MIN_AGE, NO_ALL, BAD_PATH = "age below the minimum", "all not allowed", "not a path that it takes"
+
     def __init__(
         self,
         host: str,
@@ -92,6 +95,16 @@ class GateDenied(HolystoneError):
                 f"its minimum is {min_age_s} s: raise until (HOLYSTONE_PRUNE_UNTIL, prune.until; of an "
                 "early prune HOLYSTONE_DISK_LADDER, disk.ladder), or install one there that "
                 "`holystone gate --min-age` printed for less"
+            )
+        elif reason == self.NO_ALL:
+            remedy = (
+                "it was printed without --all: switch all off (HOLYSTONE_PRUNE_ALL, prune.all), or install "
+                "one there that `holystone gate --allow-all` printed"
+            )
+        elif reason == self.BAD_PATH and gate_version == own_version:
+            remedy = (
+                "gates take only paths of letters, digits and @%+=:,./_-, so none with blanks, and none "
+                "below /dev, /proc or /sys: give docker another root directory there (data-root)"
             )
         elif gate_version == own_version:
             remedy = (

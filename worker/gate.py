@@ -8,10 +8,12 @@ from worker.errors import GateDenied
 # Of the set of commands that the jobs send. Raise it with every change to them (tests/unit/test_gate.py).
 COMMAND_SET_VERSION = 1
 EXIT_DENIED = 77
-BELOW_MIN_AGE = "age below the minimum"  # the one reason with a remedy of its own
 VERSION_ARGV = ("holystone-gate", "version")
 
-_FACTS = r"(?P<version>[0-9]{1,9}) jobs=(?P<jobs>[a-z_,]{0,500}) min_age_s=(?P<min_age_s>[0-9]{1,18})"
+_FACTS = (
+    r"(?P<version>[0-9]{1,9}) jobs=(?P<jobs>[a-z_,]{0,500}) min_age_s=(?P<min_age_s>[0-9]{1,18})"
+    r"(?: all=(?P<all>yes|no))?"
+)
 _VERSION = re.compile(rf"^holystone-gate {_FACTS}(?: .*)?$", re.ASCII | re.MULTILINE)
 # Not only the first line: the login's shell may have its say before.
 _DENIED = re.compile(r"^holystone-gate: denied\b.*$", re.MULTILINE)
@@ -22,11 +24,15 @@ _DETAILS = re.compile(
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate on a host: the version of its command set, the jobs that it lets in, its minimum age."""
+    """A gate on a host: the version of its command set, the jobs that it lets in, its minimum age.
+
+    `all` is whether it lets in prunes with `--all`; the first gates, which don't say so, do.
+    """
 
     version: int
     jobs: tuple[str, ...]
     min_age_s: int
+    all: bool
 
 
 def parse_gate_version(stdout: str) -> Gate | None:
@@ -44,10 +50,10 @@ def parse_denial(host: str, command: str, exit_status: int | None, stderr: str) 
     if details is None:
         return GateDenied(host, command, "no readable reason", None, None, COMMAND_SET_VERSION)
     gate = _gate(details)
-    min_age_s = gate.min_age_s if details["reason"] == BELOW_MIN_AGE else None
+    min_age_s = gate.min_age_s if details["reason"] == GateDenied.BELOW_MIN_AGE else None
     return GateDenied(host, command, details["reason"], min_age_s, gate.version, COMMAND_SET_VERSION)
 
 
 def _gate(match: re.Match[str]) -> Gate:
     jobs = tuple(filter(None, match["jobs"].split(",")))
-    return Gate(int(match["version"]), jobs, int(match["min_age_s"]))
+    return Gate(int(match["version"]), jobs, int(match["min_age_s"]), match["all"] != "no")

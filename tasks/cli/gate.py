@@ -1,5 +1,6 @@
 """`holystone gate`: prints the forced command that confines Holystone's key on a host."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -39,11 +40,25 @@ def denied_hosts(settings: Settings, min_age_s: int) -> list[str]:
     ]
 
 
+def hosts_with_all(settings: Settings) -> list[str]:
+    """The configured hosts that are pruned with `--all` by ssh."""
+    return [
+        name
+        for name, host in settings.fleet.items()
+        if not host.host.is_local and host.prune.enabled and host.prune.all
+    ]
+
+
 def _check_age(_: click.Context, __: click.Parameter, value: str) -> int:
     try:
         return age_seconds(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _names(hosts: Sequence[str], shown: int = 3) -> str:
+    more = f" and {len(hosts) - shown} more" if len(hosts) > shown else ""
+    return ", ".join(hosts[:shown]) + more
 
 
 def _read_key(_: click.Context, __: click.Parameter, value: Path | None) -> str | None:
@@ -76,6 +91,11 @@ def _read_key(_: click.Context, __: click.Parameter, value: Path | None) -> str 
     help="A job to let in; can be given again.  [default: those that the settings enable]",
 )
 @click.option(
+    "--allow-all",
+    is_flag=True,
+    help="Let in prunes with --all too.  [default: where the settings prune a host so]",
+)
+@click.option(
     "--authorized-keys",
     "line",
     metavar="KEYFILE",
@@ -83,7 +103,7 @@ def _read_key(_: click.Context, __: click.Parameter, value: Path | None) -> str 
     callback=_read_key,
     help="Print the authorized_keys line for this public key instead.",
 )
-def gate(min_age: int, jobs: tuple[str, ...], line: str | None) -> None:
+def gate(min_age: int, jobs: tuple[str, ...], allow_all: bool, line: str | None) -> None:
     """Print the forced command that lets Holystone's key run Holystone's commands, and nothing else.
 
     \b
@@ -98,9 +118,14 @@ def gate(min_age: int, jobs: tuple[str, ...], line: str | None) -> None:
     chosen = jobs or enabled_jobs(settings)
     if not chosen:
         raise click.UsageError("every job is off in the settings; name those to let in with --job")
-    click.echo(render_gate(GATE_FILE.read_text("utf-8"), min_age, chosen), nl=False)
+    with_all = hosts_with_all(settings)
+    # Where no host is configured so far, the settings say how the first one will be pruned.
+    allow_all = allow_all or bool(with_all) or (not settings.fleet and settings.prune_all)
+    click.echo(render_gate(GATE_FILE.read_text("utf-8"), min_age, chosen, allow_all), nl=False)
     for warning in denied_hosts(settings, min_age):
         say(f"warning: {warning}")
+    if with_all and PRUNE_JOB in chosen:
+        say(f"note: this gate lets in prunes with --all, as the settings have them for {_names(with_all)}")
     say(
         f"On each host, as root: put this in {INSTALLED_AS}, mode 755. Then put the line that "
         "`holystone gate --authorized-keys KEYFILE` prints in the place of the key's own in authorized_keys."

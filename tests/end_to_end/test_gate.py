@@ -86,6 +86,8 @@ def test_the_key_runs_nothing_else(served: ServedHost) -> None:
         identity = Path(served.env["HOLYSTONE_SSH_IDENTITY"])
 
     assert ssh(Confined, "holystone-gate version").startswith(f"holystone-gate {COMMAND_SET_VERSION} ")
-    for command in ("id", "docker ps", "docker builder prune --force --all", "docker version"):
+    prune = "docker builder prune --force"
+    attacks = ("id", "docker ps", f"{prune} --all", f"{prune} --filter until=24h --all", "docker version")
+    for command in attacks:
         with pytest.raises(RuntimeError, match=r"\(77\): holystone-gate: denied: "):
             ssh(Confined, command)

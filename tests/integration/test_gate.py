@@ -15,23 +15,32 @@ import pytest
 
 from tasks.command_set import JOBS
 from tests.support.gate import MIN_AGE_S, GatedServer, RecordingGate, commands, is_let_in
-from tests.support.hostile import ATTACKS, mutants
+from tests.support.hostile import ATTACKS, WITH_ALL, mutants
 from tests.support.requirements import require
 from tests.support.ssh_client import run_on, ssh_settings
 from worker.errors import GateDenied
 from worker.gate import COMMAND_SET_VERSION, EXIT_DENIED, VERSION_ARGV, Gate, parse_gate_version
 from worker.hosts import parse_host
+from worker.look import disk_argv
 from worker.ssh import open_connection
 
-MUTANTS = 1500  # in each shell
+MUTANTS = 1000  # in each shell, of a gate with --all and of one without
 MUTANTS_BY_SSH = 2000
 SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash", "--posix")}
-REAL = [shlex.join(argv) for argv in commands()]
+REAL = [shlex.join(argv) for argv in commands(allow_all=True)]
+
+either_gate = pytest.mark.parametrize("allow_all", [False, True], ids=["no-all", "all"])
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> RecordingGate:
-    return RecordingGate(tmp_path / "gate")
+def allow_all() -> bool:
+    """Whether the gate lets in `--all`; a test for `either_gate` says so itself."""
+    return False
+
+
+@pytest.fixture
+def gate(tmp_path: Path, allow_all: bool) -> RecordingGate:
+    return RecordingGate(tmp_path / "gate", allow_all=allow_all)
 
 
 @pytest.fixture(params=SHELLS)
@@ -43,17 +52,36 @@ def shell(request: pytest.FixtureRequest) -> tuple[str, ...]:
 # Alone, in each shell
 
 
+@either_gate
 def test_every_command_of_the_jobs_runs_with_exactly_its_arguments(
-    gate: RecordingGate, shell: tuple[str, ...]
+    gate: RecordingGate, allow_all: bool, shell: tuple[str, ...]
 ) -> None:
-    for argv in commands():
+    for argv in commands(allow_all):
         done = gate.ask(shlex.join(argv), *shell)
         assert (done.returncode, done.stderr) == (0, b""), argv
-    assert gate.calls() == commands()
+    assert gate.calls() == commands(allow_all)
 
 
-def test_attacks_run_nothing(gate: RecordingGate, shell: tuple[str, ...]) -> None:
+@either_gate
+def test_a_prune_with_all_runs_only_where_the_gate_was_made_for_it(
+    gate: RecordingGate, allow_all: bool, shell: tuple[str, ...]
+) -> None:
+    prunes = [WITH_ALL, *(command for command in REAL if command.endswith(" --all"))]
+    for command in prunes:
+        done = gate.ask(command, *shell)
+        if allow_all:
+            assert (done.returncode, done.stderr) == (0, b""), command
+        else:
+            assert done.returncode == EXIT_DENIED, command
+            assert done.stderr.startswith(b"holystone-gate: denied: all not allowed ("), command
+    assert gate.calls() == [tuple(shlex.split(command)) for command in prunes if allow_all]
+
+
+@either_gate
+def test_attacks_run_nothing(gate: RecordingGate, allow_all: bool, shell: tuple[str, ...]) -> None:
     for attack in (*ATTACKS, None):
+        if allow_all and attack == WITH_ALL:
+            continue
         if attack is None or "\0" not in attack:  # no variable can hold one
             done = gate.ask(attack, *shell)
             assert (done.returncode, done.stdout) == (EXIT_DENIED, b""), attack
@@ -74,9 +102,12 @@ def test_bytes_that_are_no_text_run_nothing(gate: RecordingGate, shell: tuple[st
     assert gate.calls() == []
 
 
-def test_of_mutants_only_those_run_that_a_job_could_send(gate: RecordingGate, shell: tuple[str, ...]) -> None:
-    tried = list(mutants(REAL, MUTANTS, seed=shell[0]))
-    good = [mutant for mutant in tried if is_let_in(mutant)]
+@either_gate
+def test_of_mutants_only_those_run_that_a_job_could_send(
+    gate: RecordingGate, allow_all: bool, shell: tuple[str, ...]
+) -> None:
+    tried = list(mutants(REAL, MUTANTS, seed=f"{shell[0]}{allow_all}"))
+    good = [mutant for mutant in tried if is_let_in(mutant, allow_all)]
     assert len(good) < MUTANTS / 10
     with ThreadPoolExecutor(4) as pool:
         statuses = pool.map(lambda mutant: gate.ask(mutant, *shell).returncode, tried)
@@ -157,9 +188,14 @@ def ask_all(gated: GatedServer, texts: Sequence[str]) -> list[tuple[int | None, 
     return asyncio.run(visit())
 
 
-def test_by_ssh_every_command_of_the_jobs_runs_with_exactly_its_arguments(gated: GatedServer) -> None:
-    assert ask_all(gated, REAL) == [(0, "")] * len(REAL)
-    assert sorted(gated.gate.calls()) == sorted(commands())
+@either_gate
+def test_by_ssh_every_command_of_the_jobs_runs_with_exactly_its_arguments(
+    gated: GatedServer, allow_all: bool
+) -> None:
+    gated.gate.install(gated.gate.render(allow_all))
+    real = [shlex.join(argv) for argv in commands(allow_all)]
+    assert ask_all(gated, real) == [(0, "")] * len(real)
+    assert sorted(gated.gate.calls()) == sorted(commands(allow_all))
 
 
 def test_by_ssh_attacks_run_nothing(gated: GatedServer) -> None:
@@ -185,11 +221,13 @@ def test_by_ssh_a_command_longer_than_a_variable_may_be_runs_nothing(gated: Gate
     assert gated.gate.calls() == []
 
 
-def test_by_ssh_of_mutants_only_those_run_that_a_job_could_send(gated: GatedServer) -> None:
-    tried = list(mutants(REAL, MUTANTS_BY_SSH, seed="ssh"))
+@either_gate
+def test_by_ssh_of_mutants_only_those_run_that_a_job_could_send(gated: GatedServer, allow_all: bool) -> None:
+    gated.gate.install(gated.gate.render(allow_all))
+    tried = list(mutants(REAL, MUTANTS_BY_SSH // 2, seed=f"ssh{allow_all}"))
     answers = ask_all(gated, tried)
     let_in = [mutant for mutant, (status, _) in zip(tried, answers, strict=True) if status == 0]
-    assert let_in == [mutant for mutant in tried if is_let_in(mutant)]
+    assert let_in == [mutant for mutant in tried if is_let_in(mutant, allow_all)]
     assert sorted(gated.gate.calls()) == sorted(tuple(shlex.split(mutant)) for mutant in let_in)
 
 
@@ -198,11 +236,19 @@ def test_the_worker_is_told_of_a_denial_with_the_remedy(gated: GatedServer, tmp_
     with pytest.raises(GateDenied, match=r"its minimum is 3600 s: raise until") as failure:
         run_on(gated.server.url, settings, "docker", "builder", "prune", "--force", "--filter", "until=30m")
     assert failure.value.args[3:] == (MIN_AGE_S, COMMAND_SET_VERSION, COMMAND_SET_VERSION)
+    with pytest.raises(GateDenied, match=r"switch all off .* or install one .*`holystone gate --allow-all`"):
+        run_on(gated.server.url, settings, *shlex.split(WITH_ALL))
+    with pytest.raises(GateDenied, match=r"none with blanks.* \(data-root\)"):
+        run_on(gated.server.url, settings, *disk_argv("/mnt/big disk"))
     with pytest.raises(GateDenied, match=r"print it anew with `holystone gate`"):
         run_on(gated.server.url, settings, "docker", "ps")
     assert gated.gate.calls() == []
 
 
-def test_the_gate_says_its_version_jobs_and_minimum_age(gated: GatedServer, tmp_path: Path) -> None:
+@either_gate
+def test_the_gate_says_its_version_and_what_it_lets_in(
+    gated: GatedServer, allow_all: bool, tmp_path: Path
+) -> None:
+    gated.gate.install(gated.gate.render(allow_all))
     done = run_on(gated.server.url, ssh_settings(gated.server, tmp_path), *VERSION_ARGV)
-    assert parse_gate_version(done.stdout) == Gate(COMMAND_SET_VERSION, tuple(JOBS), MIN_AGE_S)
+    assert parse_gate_version(done.stdout) == Gate(COMMAND_SET_VERSION, tuple(JOBS), MIN_AGE_S, allow_all)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tasks.command_set import JOBS, templates_of
+from tasks.command_set import JOBS, PRUNE_ALL, templates_of
 from tasks.disk_policy import CACHE_USAGE
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_gate
 from tasks.prune_following import PRUNING, RECORDS, events_argv
@@ -53,11 +53,13 @@ def matching(command: str) -> list[tuple[str, ...]]:
     return [template for template, pattern in _PATTERNS.items() if pattern.fullmatch(command)]
 
 
-def is_let_in(command: str, min_age_s: int = MIN_AGE_S) -> bool:
-    """Whether a gate for all jobs should let `command` in."""
+def is_let_in(command: str, allow_all: bool, min_age_s: int = MIN_AGE_S) -> bool:
+    """Whether a gate for all jobs, with `--all` or without, should let `command` in."""
     if command == "holystone-gate version":
         return True
     for template in matching(command):
+        if template == PRUNE_ALL and not allow_all:
+            return False
         found = _PATTERNS[template].fullmatch(command)
         assert found is not None
         if "@age@" in " ".join(template):
@@ -66,8 +68,9 @@ def is_let_in(command: str, min_age_s: int = MIN_AGE_S) -> bool:
     return False
 
 
-def commands() -> list[tuple[str, ...]]:
-    """What the jobs send: every form of command, with values from one end of each setting to the other."""
+def commands(allow_all: bool) -> list[tuple[str, ...]]:
+    """What the jobs send, with `--all` only where the settings have it: every form of command, with values
+    from one end of each setting to the other."""
     ages = ["1h", "3600", "90m", "5430s", "24h", "1h30m", "7d", "1w", "100w", "36600d"]
     untils = [to_until(age) for age in ages]
     paths = ["/", "/var/lib/docker", "/mnt/big-disk_2/docker.d", "/srv/a@b%c+d=e:f,g", "/" + "x" * 254]
@@ -82,14 +85,21 @@ def commands() -> list[tuple[str, ...]]:
         *(events_argv(since, since + 21_600) for since in (1, 1_780_000_000, 9_999_978_399)),
         *map(disk_argv, paths),
         *(preview_argv(limit_s) for limit_s in (1, 9, 120, 86_400, 7 * 86_400)),
-        *(prune_argv(until, every) for until in untils for every in (True, False)),
+        *(
+            prune_argv(until, every)
+            for until in untils
+            for every in ((True, False) if allow_all else (False,))
+        ),
     ]
 
 
 class RecordingGate:
-    """The gate as a file, and `docker`, `df` and `timeout` that do nothing but note their arguments."""
+    """The gate as a file, and `docker`, `df` and so on that do nothing but note their arguments."""
 
-    def __init__(self, folder: Path, *, min_age_s: int = MIN_AGE_S, logger: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, min_age_s: int = MIN_AGE_S, allow_all: bool = False, logger: bool = False
+    ) -> None:
+        self._min_age_s, self._logger = min_age_s, logger
         self.folder, self.commands = folder, folder / "commands"
         self.commands.mkdir(parents=True)
         self.record = folder / "record"
@@ -98,15 +108,19 @@ class RecordingGate:
         if not logger:  # found last on the gate's path, and far slower
             for name in ("env", "tr", "cut"):
                 (self.commands / name).symlink_to(f"/usr/bin/{name}")
-        self.text = with_path(render_gate(GATE_FILE.read_text(), min_age_s, JOBS), self.commands, logger)
+        self.text = self.render(allow_all)
         self.install(self.text)
+
+    def render(self, allow_all: bool) -> str:
+        text = render_gate(GATE_FILE.read_text(), self._min_age_s, JOBS, allow_all)
+        return with_path(text, self.commands, self._logger)
 
     def install(self, text: str) -> None:
         self.path.write_text(text)
         self.path.chmod(0o755)
 
     def stand_ins(self) -> None:
-        for name in ("docker", "df", "timeout"):
+        for name in ("docker", "df", "timeout", "pgrep"):
             self.stand_in(name, _RECORDER.format(record=self.record))
 
     def stand_in(self, name: str, script: str) -> None:

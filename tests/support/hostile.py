@@ -91,6 +91,7 @@ _CHANGES: tuple[_Change, ...] = (
 
 _PRUNE = "docker builder prune --force --filter until=24h"
 _DF = "timeout -s KILL 60 df -Pk -- /"
+WITH_ALL = _PRUNE + " --all"  # an attack where the gate was made without it
 ATTACKS: tuple[str, ...] = (
     "",
     " ",
@@ -131,6 +132,7 @@ ATTACKS: tuple[str, ...] = (
     "docker builder prune --force --filter until=$min_age_s",
     "docker builder prune --force --filter until=24h --filter until=1s",
     "docker builder prune --force --filter until=24h,until=1s",
+    WITH_ALL,
     "docker builder prune --force --filter until=24h --all --all",
     "docker builder prune --force --filter until=24h  --all",
     "docker builder prune --force --filter until=24h --all ",

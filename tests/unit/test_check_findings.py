@@ -31,7 +31,7 @@ ENGINE = Engine("id", "28.5.2", "28.5.2", "buildx 0.29.1", "/var/lib/docker", No
 NOW = datetime(2026, 6, 9, 12, tzinfo=UTC)
 PRUNE = PrunePolicy(enabled=True, interval_s=3600, until="24h", all=False, timeout_s=120, notify_min_gb=0)
 HOST = HostSettings(Host("build-01", "build-01"), PRUNE)
-GATE = Gate(COMMAND_SET_VERSION, ("prune_build_cache",), 3600)
+GATE = Gate(COMMAND_SET_VERSION, ("prune_build_cache",), 3600, all=False)
 JOBS = ["prune_build_cache"]
 
 
@@ -209,9 +209,10 @@ def test_a_slow_answer_is_not_taken_for_a_wrong_clock() -> None:
 
 
 def test_a_gate_is_said_with_what_it_allows() -> None:
-    assert judge_gate(GATE, HOST, JOBS) == Check(
-        "gate", "ok", f"version {COMMAND_SET_VERSION}; jobs prune_build_cache; ages from 3600 s"
-    )
+    text = f"version {COMMAND_SET_VERSION}; jobs prune_build_cache; ages from 3600 s; "
+    assert judge_gate(GATE, HOST, JOBS) == Check("gate", "ok", text + "never with --all")
+    with_all = replace(GATE, all=True)
+    assert judge_gate(with_all, HOST, JOBS) == Check("gate", "ok", text + "with or without --all")
 
 
 def test_a_key_without_a_gate_is_a_warning_and_so_is_a_gate_beside_the_key() -> None:
@@ -243,6 +244,18 @@ def test_a_gate_that_would_deny_the_host_s_own_prunes_is_an_error() -> None:
     assert judge_gate(GATE, replace(HOST, disk=early), JOBS).text.endswith("10m denied")
 
 
+def test_a_gate_that_denies_the_all_of_a_host_s_settings_is_an_error() -> None:
+    asking = replace(HOST, prune=replace(PRUNE, all=True))
+    check = judge_gate(GATE, asking, JOBS)
+    assert check.status == "error"
+    assert check.text.endswith("; never with --all, which this host's settings ask for")
+    assert "HOLYSTONE_PRUNE_ALL" in str(check.remedy)
+    assert "holystone gate --allow-all" in str(check.remedy)
+    assert judge_gate(replace(GATE, all=True), asking, JOBS).status == "ok"
+    off = replace(asking, prune=replace(asking.prune, enabled=False))
+    assert judge_gate(GATE, off, []).status == "ok"
+
+
 def test_every_check_that_is_not_ok_has_a_remedy() -> None:
     checks = [
         *judge_versions(replace(ENGINE, server="1.2", builder="buildx 0.1")),
@@ -252,6 +265,7 @@ def test_every_check_that_is_not_ok_has_a_remedy() -> None:
         judge_clock(NOW, NOW + timedelta(hours=1), NOW),
         judge_gate(None, HOST, JOBS),
         judge_gate(replace(GATE, version=0), HOST, JOBS),
+        judge_gate(GATE, replace(HOST, prune=replace(PRUNE, all=True)), JOBS),
     ]
     assert [check.name for check in checks if check.status == "ok" or not check.remedy] == []
 

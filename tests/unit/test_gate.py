@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shlex
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tasks import PRUNE_JOB
+from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.cli import main
 from tasks.command_set import AGE, ID, JOBS, PATH, SECONDS, TIME, Template, templates_of
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_arm, render_gate
@@ -23,29 +24,56 @@ from worker.errors import GateDenied
 from worker.gate import COMMAND_SET_VERSION, Gate, parse_denial, parse_gate_version
 from worker.settings import Settings, get_settings
 
-# Of the arms of all jobs. Where this fails: raise COMMAND_SET_VERSION in worker/gate.py, unless that version
-# was never released, and put the new digest here.
-DIGESTS = {1: "2fdf1e3dd5b8e8c5"}
-FACTS = f"{COMMAND_SET_VERSION} jobs=prune_build_cache,watch_disk min_age_s=3600"
+# Of what decides: the checks, and the arms of all jobs. Where this fails: raise COMMAND_SET_VERSION in
+# worker/gate.py, unless that version was never released, and put the new digest here.
+DIGESTS = {1: "ea1a231252f336dd"}
+FACTS = f"{COMMAND_SET_VERSION} jobs=prune_build_cache,watch_disk min_age_s=3600 all=no"
 
 # The command set
 
 
 def test_each_command_of_the_jobs_has_one_template_and_each_template_a_command() -> None:
-    used = [matching(shlex.join(argv)) for argv in commands()]
+    used = [matching(shlex.join(argv)) for argv in commands(allow_all=True)]
     assert all(len(templates) == 1 for templates in used)
     assert {template for (template,) in used} == set(templates_of(JOBS))
 
 
 def test_every_command_of_the_jobs_is_let_in() -> None:
-    assert all(is_let_in(shlex.join(argv)) for argv in commands())
+    for allow_all in (True, False):
+        assert all(is_let_in(shlex.join(argv), allow_all) for argv in commands(allow_all))
 
 
-def test_a_changed_command_needs_a_new_version() -> None:
-    arms = "".join(map(render_arm, templates_of(JOBS)))
-    digest = hashlib.sha256(arms.encode()).hexdigest()[:16]
-    assert DIGESTS[COMMAND_SET_VERSION] == digest, f"a command changed: see DIGESTS ({digest})"
+def deciding_lines(text: str) -> str:
+    """A gate's text from its first check on, without comments: what decides on a command."""
+    _, start, rest = text.partition("\nbetween() {\n")
+    assert start
+    return "\n".join(line for line in rest.splitlines() if not line.lstrip().startswith("#"))
+
+
+def test_a_changed_command_or_check_needs_a_new_version() -> None:
+    file = GATE_FILE.read_text()
+    gates = [deciding_lines(render_gate(file, 60, JOBS, allow_all)) for allow_all in (False, True)]
+    digest = hashlib.sha256("\n".join(gates).encode()).hexdigest()[:16]
+    assert DIGESTS[COMMAND_SET_VERSION] == digest, f"what it lets in changed: see DIGESTS ({digest})"
     assert max(DIGESTS) == COMMAND_SET_VERSION
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("hole=${hole%", "hole=${hole%%"),
+        ("3162240000", "9162240000"),
+        ('"$min_age_s" ]', '"0" ]'),
+        ('"${#1}" -eq 64', '"${#1}" -ge 64'),
+        ("-le 512 ]", "-le 9999 ]"),
+        ("builder du", "builder df"),
+        ("deny 'all not", "echo 'all not"),
+    ],
+)
+def test_the_digest_is_of_the_checks_and_of_the_arms(old: str, new: str) -> None:
+    text = GATE_FILE.read_text()
+    assert old in text
+    assert deciding_lines(text) != deciding_lines(text.replace(old, new))
 
 
 def test_the_longest_limit_of_the_settings_is_one_that_the_gate_takes() -> None:
@@ -58,8 +86,22 @@ def test_the_longest_limit_of_the_settings_is_one_that_the_gate_takes() -> None:
 
 def test_the_file_is_what_the_command_prints_for_all_jobs() -> None:
     text = GATE_FILE.read_text()
-    assert text == render_gate(text, MIN_AGE_S, JOBS), "print it anew: holystone gate"
+    assert text == render_gate(text, MIN_AGE_S, JOBS, allow_all=False), "print it anew: holystone gate"
     assert GATE_FILE.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_prune_with_all_is_in_a_gate_only_where_it_is_asked_for() -> None:
+    without, with_all = (
+        render_gate(GATE_FILE.read_text(), 60, JOBS, allow_all) for allow_all in (False, True)
+    )
+    arm = '  "docker builder prune --force --filter until="*" --all")\n'
+    assert f"{arm}    deny 'all not allowed' ;;\n" in without
+    assert f'{arm}    between "docker builder prune --force --filter until=" " --all"\n' in with_all
+    assert [("--all ;;" in text, "\nall=yes\n" in text) for text in (without, with_all)] == [
+        (False, False), (True, True)
+    ]  # fmt: skip
+    assert "\nall=no\n" in without
+    assert "\nall=no\n" in render_gate(without, 60, [WATCH_JOB], allow_all=True)
 
 
 def test_a_command_without_holes_is_compared_as_a_whole() -> None:
@@ -132,7 +174,8 @@ def other_job(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_only_the_chosen_jobs_are_let_in(other_job: str) -> None:
     text = GATE_FILE.read_text()
     one, other, both = (
-        render_gate(text, 60, jobs) for jobs in ([PRUNE_JOB], [other_job], [PRUNE_JOB, other_job])
+        render_gate(text, 60, jobs, allow_all=False)
+        for jobs in ([PRUNE_JOB], [other_job], [PRUNE_JOB, other_job])
     )
     assert "builder prune" in one
     assert " --id " not in one
@@ -144,8 +187,9 @@ def test_only_the_chosen_jobs_are_let_in(other_job: str) -> None:
 
 def test_shellcheck_finds_nothing_in_any_gate(other_job: str) -> None:
     require("shellcheck (Debian: shellcheck)", shutil.which("shellcheck"))
-    for jobs in ([PRUNE_JOB], [other_job], [PRUNE_JOB, other_job]):
-        text = render_gate(GATE_FILE.read_text(), 60, jobs)
+    choices = ([PRUNE_JOB], [other_job], [PRUNE_JOB, other_job])
+    for jobs, allow_all in itertools.product(choices, (False, True)):
+        text = render_gate(GATE_FILE.read_text(), 60, jobs, allow_all)
         done = subprocess.run(["shellcheck", "-"], input=text, capture_output=True, text=True, check=False)
         assert done.stdout == ""
 
@@ -160,7 +204,9 @@ def test_a_command_of_several_holes_is_let_in_with_each_checked(
     gate = tmp_path / "gate"
     # Prints instead of running.
     gate.write_text(
-        render_gate(GATE_FILE.read_text(), 60, [other_job]).replace("run() { exec env", "run() { echo env")
+        render_gate(GATE_FILE.read_text(), 60, [other_job], allow_all=False).replace(
+            "run() { exec env", "run() { echo env"
+        )
     )
     id = "0123456789abcdef" * 4
 
@@ -297,6 +343,47 @@ def test_gate_warns_of_hosts_that_prune_by_a_shorter_age() -> None:
     assert told[0].startswith("warning: build-01 prunes what was unused for 30m")
 
 
+@pytest.mark.parametrize(
+    ("args", "env", "is_in"),
+    [
+        ([], {}, False),
+        (["--allow-all"], {}, True),
+        ([], {"PRUNE_ALL": "true"}, True),
+        ([], {"PRUNE_ALL": "true", "HOSTS": "ssh://build-01"}, True),
+        ([], {"PRUNE_ALL": "true", "HOSTS": "local"}, False),
+        (["--allow-all"], {"HOSTS": "local"}, True),
+        (["--allow-all"], {"PRUNE_ALL": "false", "HOSTS": "ssh://build-01"}, True),
+        (["--allow-all", "--job", WATCH_JOB], {}, False),
+        (
+            ["--job", PRUNE_JOB],
+            {"PRUNE_ENABLED": "false", "PRUNE_ALL": "true", "HOSTS": "ssh://build-01"},
+            False,
+        ),
+    ],
+)
+def test_gate_lets_in_all_where_the_settings_send_it_or_the_operator_says_so(
+    args: list[str], env: dict[str, str], is_in: bool
+) -> None:
+    result = holystone_gate(*args, **env)
+    assert result.exit_code == 0
+    assert ("\nall=yes\n" in result.stdout, " --all ;;" in result.stdout) == (is_in, is_in)
+    assert ("\nall=no\n" in result.stdout) is not is_in
+
+
+def test_gate_says_for_which_hosts_it_lets_in_all(tmp_path: Path) -> None:
+    hosts = "".join(
+        f'[hosts.b{n}]\nurl = "ssh://b{n}"\nprune.all = {"false" if n == 2 else "true"}\n' for n in range(6)
+    )
+    (tmp_path / "holystone.toml").write_text(hosts)
+    result = holystone_gate()
+    assert "\nall=yes\n" in result.stdout
+    assert "lets in prunes with --all, as the settings have them for b0, b1, b3 and 2 more" in result.stderr
+    assert "--all" not in holystone_gate("--job", WATCH_JOB).stderr
+    without = holystone_gate(PRUNE_ALL="false")  # the environment holds for every host
+    assert "\nall=no\n" in without.stdout
+    assert "--all" not in without.stderr
+
+
 def test_gate_prints_the_line_of_a_key_alone(key: Path) -> None:
     result = holystone_gate("--authorized-keys", f"{key}.pub")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -320,10 +407,20 @@ def test_gate_refuses_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_a_version_is_read_even_behind_what_the_login_s_shell_says() -> None:
-    expected = Gate(COMMAND_SET_VERSION, ("prune_build_cache", "watch_disk"), 3600)
+    expected = Gate(COMMAND_SET_VERSION, ("prune_build_cache", "watch_disk"), 3600, all=False)
     assert parse_gate_version(f"holystone-gate {FACTS}\n") == expected
     assert parse_gate_version(f"Welcome!\nholystone-gate {FACTS}\n") == expected
-    assert parse_gate_version("holystone-gate 12 jobs=a,b_c min_age_s=60\n") == Gate(12, ("a", "b_c"), 60)
+    newer = "holystone-gate 12 jobs=a,b_c min_age_s=60 all=yes more=1\n"
+    assert parse_gate_version(newer) == Gate(12, ("a", "b_c"), 60, all=True)
+
+
+@pytest.mark.parametrize("rest", ["", " more=no", " all=", " all=none"])
+def test_a_gate_that_does_not_say_whether_it_lets_in_all_does(rest: str) -> None:
+    facts = f"1 jobs=a min_age_s=60{rest}"
+    assert parse_gate_version(f"holystone-gate {facts}\n") == Gate(1, ("a",), 60, all=True)
+    denial = parse_denial("b", "docker x", 77, f"holystone-gate: denied: age below the minimum ({facts})\n")
+    assert denial is not None
+    assert denial.args[2:] == ("age below the minimum", 60, 1, COMMAND_SET_VERSION)
 
 
 @pytest.mark.parametrize(
@@ -341,6 +438,31 @@ def test_a_denied_age_names_the_minimum_and_what_to_raise() -> None:
         "until (HOLYSTONE_PRUNE_UNTIL, prune.until; of an early prune HOLYSTONE_DISK_LADDER, disk.ladder), "
         "or install one there that `holystone gate --min-age` printed for less"
     )
+
+
+@pytest.mark.parametrize("version", [COMMAND_SET_VERSION, 0, 99])
+def test_a_denied_all_names_the_setting_and_the_option(version: int) -> None:
+    stderr = f"holystone-gate: denied: all not allowed ({version} jobs=a min_age_s=60 all=no)\n"
+    assert str(parse_denial("b", "docker x --all", 77, stderr)) == (
+        "b: holystone-gate there denied `docker x --all` (all not allowed); it was printed without --all: "
+        "switch all off (HOLYSTONE_PRUNE_ALL, prune.all), or install one there that "
+        "`holystone gate --allow-all` printed"
+    )
+
+
+def test_a_denied_path_names_docker_s_root_directory() -> None:
+    denied = "holystone-gate: denied: not a path that it takes"
+    told = str(parse_denial("b", "df -- '/a b'", 77, f"{denied} ({FACTS})\n"))
+    assert "none with blanks" in told
+    assert "give docker another root directory there (data-root)" in told
+    older = str(parse_denial("b", "df -- /a+b", 77, f"{denied} (0 jobs=a min_age_s=60)\n"))
+    assert "print it anew" in older
+
+
+def test_each_reason_with_a_remedy_of_its_own_is_one_that_the_gate_gives() -> None:
+    text = GATE_FILE.read_text()
+    for reason in (GateDenied.BELOW_MIN_AGE, GateDenied.NO_ALL, GateDenied.BAD_PATH):
+        assert f"deny '{reason}'" in text
 
 
 @pytest.mark.parametrize(
