@@ -1,7 +1,5 @@
 """The main job: prunes BuildKit's cache of one host by age, with `docker builder prune` over ssh."""
 
-import asyncio
-import contextlib
 import time
 import uuid
 from dataclasses import asdict
@@ -12,11 +10,8 @@ from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from tasks import NO_HOST, PRUNE_JOB, PRUNE_TASK
-from tasks.followed import decide_wait
-from tasks.prune_effects import left_prune, record_effects
-from tasks.prune_following import follow, follow_overtaken
-from tasks.prune_journal import PruneJournal
-from tasks.prune_on_host import Progress, preview, prune
+from tasks.prune_effects import record_effects
+from tasks.prune_on_host import Progress
 from tasks.prune_policy import (
     PruneArguments,
     check_arguments,
@@ -31,19 +26,17 @@ from tasks.prune_report import (
     sum_reclaimed,
     utc_text,
 )
+from tasks.prune_visit import visit
 from worker.celery import app
-from worker.disk_memory import Disks
 from worker.errors import (
     CommandTimedOut,
     HolystoneError,
-    HostUnreachable,
     TransportError,
     raise_again,
     to_record,
 )
 from worker.limits import MAX_RETRIES, SoftLimitReached, backoff_s, message_limits, run_limited
 from worker.logs import get_logger
-from worker.look import look
 from worker.memory import Memory, open_memory
 from worker.notify import notify
 from worker.runs import (
@@ -54,63 +47,23 @@ from worker.runs import (
     check_pause,
     count_failure,
     count_success,
-    engine_lock,
     tolerating_redis_outage,
 )
 from worker.schedule import DUE_HEADER
 from worker.settings import Settings, get_settings
-from worker.shell import connect
 
 log = get_logger(__name__)
 
 RAN_RECENTLY = "ran recently"
-ROOM_AGAIN = "there is room on the disk again, or it can't be read"
-MAY_STILL_RUN = "an earlier prune may still run on this engine"
-
-
-async def visit(
-    run: Run, arguments: PruneArguments, settings: Settings, memory: Memory, progress: Progress
-) -> None:
-    """Goes to the host and does the work. Raises Skipped, Finished, and the errors of worker.errors."""
-    async with connect(arguments.host, settings) as shell:
-        progress.looked_at = time.monotonic()
-        progress.engine = engine = await look(shell)
-        progress.looked_until = time.monotonic()
-        log.info("host looked at", engine=engine.server, client=engine.client, builder=engine.builder)
-        if arguments.dry_run:
-            progress.preview = await preview(shell, arguments, engine)
-            return
-        async with engine_lock(run, memory, engine.id):
-            await asyncio.to_thread(memory.record_engine, run.host, engine.id)
-            progress.followed = await follow(shell, memory, engine, progress.looked_at)
-            interval_s = arguments.policy.interval_s
-            if decide_wait(progress.followed, run.task_id, arguments.trigger, time.time(), interval_s):
-                raise Skipped(MAY_STILL_RUN)
-            if arguments.trigger == "manual":  # an early one must not make the scheduled one wait
-                await asyncio.to_thread(memory.record_start, run.host, run.task_id, run.due_ts)
-            cache_bytes = await asyncio.to_thread(Disks(memory.client).build_cache_bytes, run.host)
-            progress.journal = PruneJournal(
-                memory,
-                engine.id,
-                ttl_s=2 * interval_s,  # the next visit may come late
-                describe=lambda: left_prune(run, arguments, progress, engine, cache_bytes),
-                earlier=progress.followed if progress.followed and not progress.followed.ended else None,
-            )
-            await prune(shell, arguments, engine, progress, progress.journal)
-            if not progress.passes:
-                raise Skipped(ROOM_AGAIN)
-            if progress.followed and not progress.followed.ended:
-                # Its own prune is done, so the run fails for nothing here; record_effects then ends the note.
-                with tolerating_redis_outage(), contextlib.suppress(HostUnreachable):
-                    progress.followed = await follow_overtaken(
-                        shell, memory, engine, progress.looked_at, progress.followed, progress.passes
-                    )
 
 
 def perform(
     task: Task, run: Run, arguments: PruneArguments, settings: Settings, memory: Memory
 ) -> dict[str, Any]:
-    """One delivery: an attempt, or what an earlier delivery came to. Raises worker.errors, Retry, Ignore."""
+    """Handles one delivery of a message: makes an attempt, or repeats how an earlier delivery ended.
+
+    Raises the errors of worker.errors, Retry and Ignore.
+    """
     try:
         return attempt(task, run, arguments, settings, memory)
     except Finished as finished:
@@ -130,7 +83,7 @@ def perform(
 def attempt(
     task: Task, run: Run, arguments: PruneArguments, settings: Settings, memory: Memory
 ) -> dict[str, Any]:
-    """What to skip, the visit, what to remember, the report."""
+    """One attempt: checks whether to skip, visits the host, records the outcome; returns the report."""
     progress = Progress()
     _, sent_s = task.request.timelimit or (None, None)  # (hard, soft)
     soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, arguments.policy.timeout_s)

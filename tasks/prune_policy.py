@@ -91,12 +91,14 @@ def reason_not_to_run(arguments: PruneArguments) -> str | None:
     return None
 
 
-def decide_prune(prev_run_ts: float | None, now: float, interval_s: float) -> bool:
-    """Whether a scheduled run that is due at `now` runs: not sooner than an interval after the last one.
+def decide_prune(prev_run_ts: float | None, due_ts: float, interval_s: float) -> bool:
+    """Whether a scheduled run that is due at `due_ts` runs: not sooner than an interval after the last one.
 
     A last run further ahead than an interval is a clock that was wrong, not a reason to wait for it.
     """
-    return prev_run_ts is None or now - prev_run_ts >= interval_s or prev_run_ts - now > interval_s
+    if prev_run_ts is None:
+        return True
+    return due_ts - prev_run_ts >= interval_s or prev_run_ts - due_ts > interval_s
 
 
 def choose_soft_limit_s(sent_s: float | None, task_default_s: float | None, own_s: float) -> float:

@@ -16,9 +16,8 @@ import pytest
 from celery.exceptions import Retry
 
 import tasks.prune_build_cache as job
-from tasks import NO_HOST
+from tasks import NO_HOST, prune_visit
 from tasks.prune_build_cache import (
-    MAY_STILL_RUN,
     RAN_RECENTLY,
     perform,
 )
@@ -39,6 +38,7 @@ from tasks.prune_policy import (
     worth_telling,
 )
 from tasks.prune_report import make_report
+from tasks.prune_visit import MAY_STILL_RUN
 from tests.unit.captured import BUILDX_013, CLIS, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell, unreachable
 from worker.docker import CacheRecord, FileSystem, Pruned, parse_cache_records
@@ -257,7 +257,7 @@ def _perform(
         assert (max_retries, expires) == (MAX_RETRIES, 21_600)
         raise exc if run is not None and run.retries >= max_retries else Retry(exc=exc)
 
-    monkeypatch.setattr(job, "connect", shell.connector() if shell else unreachable)
+    monkeypatch.setattr(prune_visit, "connect", shell.connector() if shell else unreachable)
     request = SimpleNamespace(timelimit=(90, soft_limit_s))
     task: Any = SimpleNamespace(request=request, soft_time_limit=900, retry=retry)
     used: Any = memory or FakeMemory()
@@ -851,7 +851,7 @@ def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("nothing is started")
 
     monkeypatch.setattr(job, "open_memory", never)
-    monkeypatch.setattr(job, "connect", never)
+    monkeypatch.setattr(prune_visit, "connect", never)
 
 
 def _call(monkeypatch: pytest.MonkeyPatch, settings: Settings, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -883,7 +883,7 @@ def test_a_message_can_not_name_another_host(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_bare_call_works_where_one_host_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     memory, shell = FakeMemory(), RecordingShell(BUILDX_013)
     monkeypatch.setattr(job, "open_memory", memory.opened)
-    monkeypatch.setattr(job, "connect", shell.connector())
+    monkeypatch.setattr(prune_visit, "connect", shell.connector())
     report = _call(monkeypatch, _settings("build-01"))
     assert (report["host"], report["outcome"], report["trigger"]) == ("build-01", "done", "manual")
 

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from celery.exceptions import Retry
 
-import tasks.prune_build_cache as job
+from tasks import prune_visit
 from tasks.followed import Count, Followed
 from tasks.left_prunes import LeftPrune, parse_note, to_note
-from tasks.prune_build_cache import MAY_STILL_RUN, perform
+from tasks.prune_build_cache import perform
 from tasks.prune_following import PRUNING, RECORDS, events_argv, follow, follow_overtaken
 from tasks.prune_policy import PruneArguments
+from tasks.prune_visit import MAY_STILL_RUN
 from tests.unit.captured import BUILDX_013, CLASSIC, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell
 from worker.docker import Pruned, parse_df
@@ -276,7 +277,7 @@ def _perform(
     policy = PrunePolicy(True, 21_600, "24h", False, 120, 0)
     host = HostSettings(parse_host("ssh://build-01"), policy)
     arguments = PruneArguments(host.host, policy, ("24h",), False, False, trigger)
-    monkeypatch.setattr(job, "connect", shell.connector())
+    monkeypatch.setattr(prune_visit, "connect", shell.connector())
     task: Any = SimpleNamespace(
         request=SimpleNamespace(timelimit=(90, soft_limit_s)), soft_time_limit=900, retry=retry
     )

@@ -1,0 +1,78 @@
+"""One visit of a prune to its host: the engine's lock, what earlier runs left there, then the prune."""
+
+import asyncio
+import contextlib
+import time
+
+from tasks.followed import decide_wait
+from tasks.prune_effects import left_prune
+from tasks.prune_following import follow, follow_overtaken
+from tasks.prune_journal import PruneJournal
+from tasks.prune_on_host import Progress, preview, prune
+from tasks.prune_policy import PruneArguments
+from worker.disk_memory import Disks
+from worker.engine import Engine
+from worker.errors import HostUnreachable
+from worker.logs import get_logger
+from worker.look import look
+from worker.memory import Memory
+from worker.runs import Run, Skipped, engine_lock, tolerating_redis_outage
+from worker.settings import Settings
+from worker.shell import Shell, connect
+
+log = get_logger(__name__)
+
+ROOM_AGAIN = "there is room on the disk again, or it can't be read"
+MAY_STILL_RUN = "an earlier prune may still run on this engine"
+
+
+async def visit(
+    run: Run, arguments: PruneArguments, settings: Settings, memory: Memory, progress: Progress
+) -> None:
+    """Goes to the host and does the work. Raises Skipped, Finished, and the errors of worker.errors."""
+    async with connect(arguments.host, settings) as shell:
+        progress.looked_at = time.monotonic()
+        progress.engine = engine = await look(shell)
+        progress.looked_until = time.monotonic()
+        log.info("host looked at", engine=engine.server, client=engine.client, builder=engine.builder)
+        if arguments.dry_run:
+            progress.preview = await preview(shell, arguments, engine)
+            return
+        async with engine_lock(run, memory, engine.id):
+            await asyncio.to_thread(memory.record_engine, run.host, engine.id)
+            await _work(shell, run, arguments, memory, progress, engine)
+
+
+async def _work(
+    shell: Shell,
+    run: Run,
+    arguments: PruneArguments,
+    memory: Memory,
+    progress: Progress,
+    engine: Engine,
+) -> None:
+    """What is done with the engine's lock held."""
+    interval_s = arguments.policy.interval_s
+    followed = progress.followed = await follow(shell, memory, engine, progress.looked_at)
+    if decide_wait(followed, run.task_id, arguments.trigger, time.time(), interval_s):
+        raise Skipped(MAY_STILL_RUN)
+    if arguments.trigger == "manual":  # an early one must not make the scheduled one wait
+        await asyncio.to_thread(memory.record_start, run.host, run.task_id, run.due_ts)
+    cache_bytes = await asyncio.to_thread(Disks(memory.client).build_cache_bytes, run.host)
+    earlier = followed if followed and not followed.ended else None
+    progress.journal = PruneJournal(
+        memory,
+        engine.id,
+        ttl_s=2 * interval_s,  # the next visit may come late
+        describe=lambda: left_prune(run, arguments, progress, engine, cache_bytes),
+        earlier=earlier,
+    )
+    await prune(shell, arguments, engine, progress, progress.journal)
+    if not progress.passes:
+        raise Skipped(ROOM_AGAIN)
+    if earlier:
+        # This run's own prune is done, so nothing here may fail it; record_effects then clears the note.
+        with tolerating_redis_outage(), contextlib.suppress(HostUnreachable):
+            progress.followed = await follow_overtaken(
+                shell, memory, engine, progress.looked_at, earlier, progress.passes
+            )
