@@ -17,7 +17,7 @@ from worker.sizes import format_size
 
 @dataclass(frozen=True)
 class PruneReport:
-    """Fields in order of importance, because Flower truncates long results. Sizes are bytes, durations seconds.
+    """Fields in order of importance, because Flower truncates long results. Sizes are bytes, times seconds.
 
     `outcome` is "done" or "skipped" (then `reason` says why), `trigger` "schedule",
     "manual" or "disk" (an early prune, whose `until` is the age of its last step).

@@ -11,6 +11,7 @@ from pathlib import Path
 
 VARIABLE = "BEAT_HEARTBEAT_FILE"
 MAX_AGE_S = 30  # a tick comes every 5 s, also to a standby; one that sends 500 runs takes a second
+PATIENCE_S = 3  # for Redis to connect, and to answer; docker-compose.yml gives the whole check 10 s
 
 
 def touch_heartbeat() -> None:
@@ -33,26 +34,29 @@ def read_heartbeat(path: Path) -> float | None:
     """When the last tick was, in Unix seconds; None where there was none."""
     try:
         return path.stat().st_mtime
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
-def redis_answers() -> bool:
-    """Whether Redis answers, if only with a refusal: waiting ends no wrong password."""
+def ask_redis() -> tuple[bool, str | None]:
+    """(whether Redis is away, what is wrong where waiting does not help: a refusal, or no URL)."""
     # Only where beat looks dead: these take half a second to import.
     import redis
 
+    from worker.redis_client import open_redis_at_once
     from worker.settings import get_settings
 
-    url = get_settings().redis_url.get_secret_value()
     try:
-        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
+        with open_redis_at_once(get_settings(), PATIENCE_S) as client:
             client.ping()
-    except redis.AuthenticationError:
-        return True
-    except (redis.ConnectionError, redis.TimeoutError):  # also while it loads its data
-        return False
-    return True
+    except redis.RedisError as error:
+        is_away = isinstance(error, (redis.ConnectionError, redis.TimeoutError))  # or it loads its data
+        if is_away and not isinstance(error, redis.AuthenticationError):  # a ConnectionError to redis-py
+            return True, None
+        return False, f"Redis refuses: {error}"
+    except ValueError:  # whose text may hold parts of the password
+        return False, "HOLYSTONE_REDIS_URL can't be read"
+    return False, None
 
 
 def main() -> int:
@@ -62,9 +66,12 @@ def main() -> int:
         print(f"{VARIABLE} names no file")
         return 1
     trouble = find_trouble(read_heartbeat(Path(path)), time.time())
-    if trouble is None or not redis_answers():
+    if trouble is None:
         return 0
-    print(trouble)
+    is_away, why = ask_redis()
+    if is_away:
+        return 0
+    print(" ".join(f"{trouble}; {why}".split()) if why else trouble)
     return 1
 
 

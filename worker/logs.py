@@ -1,5 +1,7 @@
 """How the log looks: one line per event, `key=value` or JSON, for worker, beat, Flower and their libraries.
 
+In the plain form a traceback follows on indented lines; JSON has it in its event's object.
+
 Programs that only send runs keep their own logging: worker/log_setup.py is for our processes.
 """
 
@@ -53,7 +55,7 @@ def make_formatter(settings: Settings, environment: Mapping[str, str], colours: 
             structlog.processors.format_exc_info,
             clean,
             _in_order,
-            lambda logger, name, event: redact(str(render(logger, name, event))),
+            lambda logger, name, event: _indent(redact(str(render(logger, name, event)))),
         ]
     )
 
@@ -87,6 +89,11 @@ def _escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+
+
+def _indent(line: str) -> str:
+    """A traceback's lines begin with spaces, as no event does: none of its text can pose as one."""
+    return line.replace("\n", "\n    ")
 
 
 def _in_order(_logger: Any, _name: str, event: Event) -> Event:

@@ -27,7 +27,7 @@ def notify(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
     sending.join(LONGEST_S)
     delivered = outcomes == [True]
     if not delivered:
-        log.warning("notification not delivered", remedy="check HOLYSTONE_NOTIFY_URLS")
+        log.warning("notification not delivered", remedy="check HOLYSTONE_NOTIFY_URLS, or the file of them")
     return delivered
 
 

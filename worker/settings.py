@@ -21,6 +21,7 @@ from worker.ages import age_seconds, to_until
 from worker.fleet import HostSettings, LeftOut, build_fleet
 from worker.hosts import split_list
 from worker.policies import POLICIES
+from worker.secret_files import read_secret_files
 from worker.sources import (
     PREFIX,
     TOML_FILE,
@@ -30,9 +31,7 @@ from worker.sources import (
     keep_usable,
     read_dotenv,
     read_environment,
-    read_secret,
     read_toml,
-    with_password,
 )
 
 DAY_S = 86_400
@@ -90,7 +89,7 @@ class Settings(BaseSettings):
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis: broker, results and memory."
     )
     redis_password_file: Path | None = Field(
-        None, description="File that holds Redis's password, where the URL has none."
+        None, repr=False, description="File that holds Redis's password, where the URL has none."
     )
     hosts: Names = Field(
         (), repr=False, description="`ssh://[user@]host[:port]` or `local`, by commas or spaces."
@@ -121,6 +120,9 @@ class Settings(BaseSettings):
         ("24h", "6h", "1h"), description="Ages for an early prune, one after another until there is room."
     )
     notify_urls: Secrets = Field((), description="Apprise URLs, by commas or spaces.")
+    notify_urls_file: Path | None = Field(
+        None, repr=False, description="File that holds more of them, also one per line."
+    )
     notify_join_s: Seconds = Field(
         60, ge=1, le=3600, description="Seconds that an alert waits for others, to be one message with them."
     )
@@ -202,15 +204,9 @@ def load_settings(folder: Path) -> Settings:
         merged["prune_enabled"] = False
         warnings.append(f"{broken}: pruning is off until it can be read")
     settings = Settings(**merged)
-    if settings.redis_password_file:
-        password, trouble = read_secret(settings.redis_password_file)
-        if trouble and "/" not in str(settings.redis_password_file):  # it may be the password itself
-            trouble = "it names no file that can be read (not shown: it may be a password)"
-        if trouble:
-            warnings.append(f"HOLYSTONE_REDIS_PASSWORD_FILE: {trouble}; Redis is asked without a password")
-        else:
-            url = with_password(settings.redis_url.get_secret_value(), password)
-            settings = settings.model_copy(update={"redis_url": SecretStr(url)})
+    from_files, trouble = read_secret_files(dict(settings))
+    settings = settings.model_copy(update=from_files)
+    warnings += trouble
     warnings += [
         f"{PREFIX}{bad.field.upper()} ({bad.where}) holds {bad.held}, which makes no sense; "
         f"used instead: {getattr(settings, bad.field)}"

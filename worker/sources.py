@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from dotenv.parser import parse_stream
 from pydantic import TypeAdapter, ValidationError
 
 PREFIX = "HOLYSTONE_"
 TOML_FILE = "holystone.toml"
-_SECRET = ("redis_url", "notify_urls")
+# Of the files some hold the secret itself, where it was put in their names' place.
+_SECRET = ("redis_url", "redis_password_file", "notify_urls", "notify_urls_file")
 
 
 @dataclass(frozen=True)
@@ -53,27 +53,6 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
 def read_environment() -> dict[str, str]:
     """The HOLYSTONE_ variables of this process, without empty ones."""
     return _ours(os.environ)
-
-
-def read_secret(path: Path) -> tuple[str, str | None]:
-    """The first line of a file that holds one secret, and what is wrong with the file."""
-    try:
-        secret = path.expanduser().read_bytes().decode().split("\n", 1)[0]  # as sed in docker-compose.yml
-    except UnicodeDecodeError:  # whose text shows some of it
-        return "", f"{str(path)!r} is no UTF-8 text"
-    except (OSError, RuntimeError, ValueError) as error:  # no home for "~"; a NUL in the path
-        return "", f"{str(path)!r} can't be read ({getattr(error, 'strerror', None) or error})"
-    return secret, None if secret else f"{str(path)!r} is empty"
-
-
-def with_password(url: str, password: str) -> str:
-    """`url` with `password`, where it has none of its own."""
-    scheme, _, rest = url.partition("://")
-    end = next((at for at, letter in enumerate(rest) if letter in "/?#"), len(rest))
-    user, _, place = rest[:end].rpartition("@")
-    if ":" in user:
-        return url
-    return f"{scheme}://{user}:{quote(password, safe='')}@{place}{rest[end:]}"
 
 
 def _ours(variables: Mapping[str, str | None]) -> dict[str, str]:

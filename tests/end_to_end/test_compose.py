@@ -25,6 +25,7 @@ from worker.settings import Settings
 FLOWER = 5555
 PASSWORD = "admin:long-and-secret"
 REDIS_PASSWORD = "p@ss/w:rd %\"x\\y' é#"
+TOKEN = "message-token-and-secret"
 UID = 10001
 SERVICES = ("redis", "beat", "worker", "flower")
 TIMEOUT_S = 15  # short, as the run of a killed worker waits for its hard limit before it is done again
@@ -43,8 +44,13 @@ def host() -> Iterator[ComposeHost]:
         (host.project / "build.yml").write_text(f"services:\n{HOST_NETWORK}")
         (host.project / ".env").write_text(
             f"HOLYSTONE_HOSTS=ssh://root@{host.address}\nHOLYSTONE_PRUNE_TIMEOUT_S={TIMEOUT_S}\n"
+            "HOLYSTONE_NOTIFY_URLS_FILE=./secrets/notify_urls\n"
         )
-        host.make_secrets(redis_password=REDIS_PASSWORD, flower_basic_auth=PASSWORD)
+        host.make_secrets(
+            redis_password=REDIS_PASSWORD,
+            flower_basic_auth=PASSWORD,
+            notify_urls=f"json://127.0.0.1:9/{TOKEN}",
+        )
         files = ("--file", f"{PROJECT}/docker-compose.yml", "--file", f"{PROJECT}/build.yml")
         host.compose(*files, "build", timeout_s=600)
         host.make_ssh_folder("ssh", UID)
@@ -127,8 +133,8 @@ def processes_of(host: ComposeHost, service: str) -> list[int]:
     return descendants(init)
 
 
-@pytest.mark.parametrize("secret", ["redis_password", "flower_basic_auth"])
-def test_nothing_starts_without_the_passwords(host: ComposeHost, secret: str) -> None:
+@pytest.mark.parametrize("secret", ["redis_password", "flower_basic_auth", "notify_urls"])
+def test_nothing_starts_without_the_secrets_that_are_named(host: ComposeHost, secret: str) -> None:
     path = host.project / "secrets" / secret
     path.rename(path.with_suffix(".away"))
     try:
@@ -228,8 +234,22 @@ def test_no_password_is_where_others_look(stack: ComposeHost) -> None:
             seen += Path(f"/proc/{pid}/{file}").read_text(errors="replace")
 
     assert "HOLYSTONE_REDIS_PASSWORD_FILE" in seen
-    for secret in (REDIS_PASSWORD, quote(REDIS_PASSWORD, safe=""), PASSWORD, PASSWORD.partition(":")[2]):
+    assert "HOLYSTONE_NOTIFY_URLS_FILE=/run/secrets/notify_urls" in seen
+    passwords = (REDIS_PASSWORD, quote(REDIS_PASSWORD, safe=""), PASSWORD, PASSWORD.partition(":")[2])
+    for secret in (*passwords, TOKEN):
         assert secret not in seen
+
+
+@pytest.mark.parametrize("service", ["beat", "worker", "flower"])
+def test_message_urls_are_a_secret_that_may_be_left_out(stack: ComposeHost, service: str) -> None:
+    program = (
+        "from worker.settings import get_settings; s = get_settings();"
+        "print(*(url.get_secret_value() for url in s.notify_urls), *s.warnings)"
+    )
+    without = {"HOLYSTONE_NOTIFY_URLS_FILE": ""}
+
+    assert stack.exec(service, "python", "-c", program) == f"json://127.0.0.1:9/{TOKEN}"
+    assert stack.compose(*ONE_OFF, service, "python", "-c", program, env=without).strip() == ""
 
 
 def test_redis_keeps_what_it_remembers(stack: ComposeHost) -> None:

@@ -26,6 +26,7 @@ from worker.settings import get_settings
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 SLOTS = 16
 LOCK = "redbeat::lock"
+WORKER = "holystone-health"
 
 
 @pytest.fixture
@@ -98,14 +99,49 @@ def test_a_beat_that_starts_before_redis_lives(redis: RedisServer, tmp_path: Pat
 
 
 def test_a_redis_that_refuses_the_password_is_no_excuse(
-    redis: RedisServer, heartbeat: Path, monkeypatch: pytest.MonkeyPatch
+    redis: RedisServer,
+    heartbeat: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     redis.client().config_set("requirepass", "long")
     for url in (redis.url, redis.url.replace("://", "://:wrong@")):
         monkeypatch.setenv("HOLYSTONE_REDIS_URL", url)
         get_settings.cache_clear()
-        assert liveness.redis_answers()
         assert liveness.main() == 1
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.startswith("beat had no tick yet; Redis refuses: ")
+        assert "wrong" not in line.replace("WRONGPASS", "")
+
+
+@pytest.mark.parametrize("refusal", ["MISCONF", "no permissions"])
+def test_a_redis_that_refuses_what_beat_needs_is_told_in_one_line(
+    redis: RedisServer, heartbeat: Path, capsys: pytest.CaptureFixture[str], refusal: str
+) -> None:
+    client = redis.client()
+    if refusal == "MISCONF":
+        (redis.tmp / "data" / "dump.rdb").mkdir()  # no snapshot can take its place
+        client.set("anything", 1)
+        client.config_set("save", "3600 1")
+        client.bgsave()
+        wait_until(lambda: client.info()["rdb_last_bgsave_status"] == "err", 20, "the snapshot to fail")
+    else:
+        client.execute_command("ACL", "SETUSER", "default", "-ping")
+    assert liveness.main() == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("beat had no tick yet; Redis refuses: ")
+    assert refusal in line
+
+
+def test_a_redis_that_hangs_is_away_in_less_time_than_the_check_has(
+    redis: RedisServer, heartbeat: Path
+) -> None:
+    limit_s = int(COMPOSE["services"]["beat"]["healthcheck"]["timeout"].removesuffix("s"))
+    os.kill(redis.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    assert liveness.main() == 0
+    assert time.monotonic() - begun < limit_s - 2  # a start of Python, and a slow machine
+    os.kill(redis.pid, signal.SIGCONT)
 
 
 def test_the_check_is_a_command(redis: RedisServer, tmp_path: Path, heartbeat: Path) -> None:
@@ -122,33 +158,42 @@ def test_the_check_is_a_command(redis: RedisServer, tmp_path: Path, heartbeat: P
     assert (run().returncode, run().stdout) == (0, "")
 
 
+def worker_is_healthy(env: dict[str, str]) -> bool:
+    """What compose's check says of the worker called WORKER."""
+    check = COMPOSE["services"]["worker"]["healthcheck"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", check["test"].replace("$$", "$")],
+        cwd=CHECKOUT,
+        env={**os.environ, **env, "HOSTNAME": WORKER, "PATH": path},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode == 0
+
+
 def test_a_worker_answers_its_check_while_every_slot_is_busy(redis: RedisServer, tmp_path: Path) -> None:
-    check = COMPOSE["services"]["worker"]["healthcheck"]["test"].replace("$$", "$")
-    name = "holystone-health"
     with SilentServer() as silent:
         env = environment(redis.url, silent.url, ssh_connect_timeout_s=300, prune_timeout_s=300)
-        with Worker(env, "--hostname", f"celery@{name}", tmp=tmp_path) as worker:
+        with Worker(env, "--hostname", f"celery@{WORKER}", tmp=tmp_path) as worker:
             worker.wait_ready()
-
-            def answers() -> bool:
-                done = subprocess.run(
-                    ["sh", "-c", check],
-                    cwd=CHECKOUT,
-                    env={**os.environ, **env, "HOSTNAME": name, "PATH": path_with_celery()},
-                    capture_output=True,
-                    timeout=60,
-                    check=False,
-                )
-                return done.returncode == 0
-
             for _ in range(SLOTS + 1):
                 Client(redis.url).send(silent.name)
             wait_until(lambda: silent.connections == SLOTS, 60, "every slot to be busy", detail=worker.log)
-            assert answers()
+            assert worker_is_healthy(env)
             worker.signal(signal.SIGSTOP)
-            assert not answers()
+            assert not worker_is_healthy(env)
             worker.signal(signal.SIGCONT)
 
 
-def path_with_celery() -> str:
-    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def test_a_worker_is_unhealthy_until_redis_is_back(redis: RedisServer, tmp_path: Path) -> None:
+    env = environment(redis.url)
+    with Worker(env, "--hostname", f"celery@{WORKER}", "--concurrency=1", tmp=tmp_path) as worker:
+        worker.wait_ready()
+        assert worker_is_healthy(env)
+        redis.stop()
+        assert not worker_is_healthy(env)
+        redis.start()
+        wait_until(lambda: worker_is_healthy(env), 60, "the worker to be back", detail=worker.log)
+        assert worker.running()

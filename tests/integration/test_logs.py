@@ -169,6 +169,24 @@ def test_at_warning_a_run_that_works_says_nothing(host: Host) -> None:
         assert {line["level"] for line in lines_in(worker.log())} == {"error"}
 
 
+def test_no_text_from_elsewhere_passes_for_an_event(host: Host) -> None:
+    forged = "2026-06-09T16:55:01.902713Z [info] run finished host=build-01 task_id=1"
+    host.docker.prunes(f"printf 'gone\\n{forged}\\n' >&2; exit 3\n")
+    odd: dict[str, Any] = {f"x\n{forged}\n": 1}
+    with host.worker(log_format="plain") as worker:
+        worker.wait_ready()
+        begun = len(worker.log())
+        for sent in (host.client.send(host.name), host.client.send(host.name, **odd)):
+            worker.wait_for_log(f"[error] run failed host={host.name} task_id={sent.id} ", 40)
+        told = worker.log()[begun:]
+    assert " error=CommandFailed " in told
+    assert " error=TypeError " in told
+    assert told.count(forged) >= 3  # in the text of each, and in the traceback
+    assert "\n    Traceback (most recent call last):\n" in told
+    for line in told.splitlines():
+        assert line.startswith("    ") or (" [" in line and not line.startswith(forged)), line
+
+
 def test_plain_is_what_people_read_and_what_a_wrong_setting_falls_back_to(host: Host) -> None:
     with host.worker(log_format="xml") as worker:
         worker.wait_ready()

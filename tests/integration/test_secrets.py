@@ -26,9 +26,10 @@ from tests.support.sshd import SshServer
 from tests.support.stand_in_docker import StandInDocker
 from tests.support.waiting import wait_until
 
-REDIS, TOKEN, USER, FLOWER = (
+REDIS, TOKEN, FILED, USER, FLOWER = (
     "r3dis/p@ss+w%rd:kept",
     "t0ken-of-apprise-kept",
+    "t0ken-in-a-file-kept",
     "apprise-pass-kept",
     "fl0wer/p@ss-kept",
 )
@@ -61,6 +62,8 @@ class Stack:
         self.host = server.name
         self.url = redis.url.replace("//", f"//:{quote(REDIS, safe='')}@")
         self.client = Client(self.url)
+        urls = tmp / "notify_urls"
+        urls.write_text(f"json://{LOOPBACK}:{free_port()}/{FILED}\n")
         self.env = environment(
             self.url,
             f"{server.url} ssh://{self.dead}",
@@ -69,13 +72,14 @@ class Stack:
             ssh_connect_timeout_s=2,
             prune_notify_min_gb=0.01,
             notify_urls=f"json://me:{USER}@{LOOPBACK}:{free_port()}/{TOKEN} tgram://{TOKEN}/x",
+            notify_urls_file=urls,
             notify_join_s=1,
             disk_enabled="true",
             disk_alert_percent=1,
             log_format=log_format,
         )
         key = server.identity.read_text().splitlines()
-        self.secrets = [REDIS, TOKEN, USER, FLOWER, *key[1:-1]]
+        self.secrets = [REDIS, TOKEN, FILED, USER, FLOWER, *key[1:-1]]
         self.flower_env = self.env | {"FLOWER_BASIC_AUTH": f"ops:{FLOWER}"}
         self.seen: dict[str, str] = {}  # everything that anybody may look at, by where it is
 

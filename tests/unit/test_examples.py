@@ -25,6 +25,7 @@ NO_DEFAULT = {
     "redis_password_file",
     "hosts",
     "notify_urls",
+    "notify_urls_file",
     "disk_prune_percent",
     "ssh_config",
     "ssh_known_hosts",
@@ -34,10 +35,11 @@ NO_DEFAULT = {
 
 @pytest.fixture(autouse=True)
 def _secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password file that the examples name, from the working folder."""
+    """The files of secrets that the examples name, from the working folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/redis_password").write_text("long\n")
+    (tmp_path / "secrets/notify_urls").write_text("json://a/b\n")
 
 
 def dotenv_lines() -> dict[str, str]:
@@ -114,6 +116,7 @@ def test_compose_passes_every_variable_on(service: str) -> None:
     assert [name for name, value in environment.items() if value is not None and name in VARIABLES] == [
         "HOLYSTONE_REDIS_URL",
         "HOLYSTONE_REDIS_PASSWORD_FILE",
+        "HOLYSTONE_NOTIFY_URLS_FILE",  # its path in there, where one is set
     ]
 
 
@@ -121,14 +124,15 @@ def test_env_example_lists_every_variable_of_the_compose_file() -> None:
     text = (CHECKOUT / "docker-compose.yml").read_text()
     used = set(re.findall(r"\$\{([A-Z_]+)", text))
 
-    assert used == {name for name in dotenv_lines() if not name.startswith("HOLYSTONE_")}
+    own = {name for name in dotenv_lines() if not name.startswith("HOLYSTONE_")}
+    assert used == {*own, "HOLYSTONE_NOTIFY_URLS_FILE"}
 
 
 def test_the_compose_file_shows_the_defaults_that_the_example_names() -> None:
     text = (CHECKOUT / "docker-compose.yml").read_text()
     defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", text))
 
-    assert defaults.pop("SETTINGS_FILE") == "/dev/null"
+    assert defaults.pop("SETTINGS_FILE") == defaults.pop("HOLYSTONE_NOTIFY_URLS_FILE") == "/dev/null"
     assert defaults == {name: dotenv_lines()[name] for name in defaults}
     assert set(defaults) == {"SSH_FOLDER", "SECRETS_FOLDER", "RUN_AS", "STOP_GRACE_PERIOD"}
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import pytest
+import redis
+from pydantic import SecretStr
 
 from worker.liveness import MAX_AGE_S, VARIABLE, find_trouble, main, read_heartbeat, touch_heartbeat
+from worker.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -51,15 +55,65 @@ def test_the_check_says_that_no_file_is_named(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == f"{VARIABLE} names no file\n"
 
 
-@pytest.mark.parametrize(("answers", "status"), [(True, 1), (False, 0)])
-def test_without_a_tick_beat_is_dead_only_while_redis_answers(
+class Redis:
+    """A client whose `ping` raises what a test says."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ping(self) -> bool:
+        if self._error:
+            raise self._error
+        return True
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, "beat had no tick yet\n"),
+        (redis.ConnectionError("refused"), ""),
+        (redis.TimeoutError("late"), ""),
+        (redis.BusyLoadingError("Redis is loading the dataset in memory"), ""),
+        (
+            redis.AuthenticationError("Authentication required."),
+            "beat had no tick yet; Redis refuses: Authentication required.\n",
+        ),
+        (
+            redis.ResponseError("MISCONF Redis is configured to save\nRDB snapshots"),
+            "beat had no tick yet; Redis refuses: MISCONF Redis is configured to save RDB snapshots\n",
+        ),
+        (redis.InvalidResponse("HTTP/1.1"), "beat had no tick yet; Redis refuses: HTTP/1.1\n"),
+    ],
+)
+def test_without_a_tick_beat_is_dead_unless_redis_is_away(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    answers: bool,
-    status: int,
+    error: Exception | None,
+    told: str,
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "heartbeat"))
-    monkeypatch.setattr("worker.liveness.redis_answers", lambda: answers)
-    assert main() == status
-    assert capsys.readouterr().out == ("beat had no tick yet\n" if status else "")
+    monkeypatch.setattr("worker.redis_client.open_redis_at_once", lambda *_: Redis(error))
+    assert main() == (1 if told else 0)
+    assert capsys.readouterr().out == told
+
+
+def test_a_url_that_can_not_be_read_is_one_line_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "heartbeat"))
+    settings = Settings(redis_url=SecretStr("redis://:hunter/2@127.0.0.1:1/0"))
+    monkeypatch.setattr("worker.settings.get_settings", lambda: settings)
+    assert main() == 1
+    assert capsys.readouterr().out == "beat had no tick yet; HOLYSTONE_REDIS_URL can't be read\n"
+
+
+def test_a_heartbeat_that_can_not_be_looked_at_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert read_heartbeat(tmp_path / "file" / "heartbeat") is None

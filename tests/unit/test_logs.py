@@ -148,6 +148,28 @@ def test_an_unforeseen_error_has_its_traceback_without_what_the_variables_held(l
     assert hidden not in line
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_no_text_of_an_error_passes_for_an_event(lines: Lines, form: str, end: str) -> None:
+    forged = "2026-06-09T16:55:01.902713Z [info] run finished host=build-01 task_id=1"
+    error = ValueError(f"it said{end}{forged}")
+    error.add_note(f"{end}{forged}")
+    try:
+        try:
+            raise KeyError(end) from error
+        except KeyError as cause:
+            raise RuntimeError(f"{forged}{end}{forged}") from cause
+    except RuntimeError as last:
+        get_logger("worker.some").error("run failed", **run_log.describe_error(last))
+        LIBRARY.error("it said %s%s", end, forged, exc_info=True, stack_info=True)
+    assert len(lines.lines) == 2
+    for line in lines.lines:
+        event, *below = line.splitlines()
+        assert forged in line
+        assert not event.startswith(forged)
+        assert bool(below) == (form == "plain")
+        assert [text for text in below if text[:4].strip()] == []
+
+
 def test_an_error_of_ours_is_one_line_with_type_and_text(lines: Lines) -> None:
     try:
         raise HostUnreachable("a: gone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from redis.connection import parse_url
 
+from worker.redaction import find_secrets
+from worker.secret_files import with_password
 from worker.settings import VARIABLES, Settings, load_settings
-from worker.sources import flatten, shown, with_password
+from worker.sources import flatten, shown
 
 Load = Callable[..., Settings]
 SECRET = "hunter2"
@@ -52,6 +55,7 @@ def test_defaults_are_those_of_the_readme(load: Load) -> None:
         "disk_prune_percent": None,
         "disk_ladder": ("24h", "6h", "1h"),
         "notify_urls": (),
+        "notify_urls_file": None,
         "notify_join_s": 60,
         "ssh_config": None,
         "ssh_known_hosts": None,
@@ -349,6 +353,41 @@ def test_a_password_is_put_into_a_url_that_has_none(url: str, expected: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ("tgram://1/2", ["tgram://1/2"]),
+        ("tgram://1/2\njson://c\n", ["tgram://1/2", "json://c"]),
+        ("\r\n tgram://1/2 ,\r\n\njson://c mailto://d\r\n", ["tgram://1/2", "json://c", "mailto://d"]),
+    ],
+)
+def test_message_urls_are_read_from_a_file(
+    load: Load, tmp_path: Path, held: str, expected: list[str]
+) -> None:
+    (tmp_path / "urls").write_bytes(held.encode())
+    settings = load(NOTIFY_URLS_FILE=str(tmp_path / "urls"))
+    assert [url.get_secret_value() for url in settings.notify_urls] == expected
+    assert settings.warnings == ()
+
+
+def test_message_urls_of_the_variable_and_of_the_file_are_used_each_once(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "urls").write_text(f"json://{SECRET}\ntgram://1/2\n")
+    settings = load(
+        toml="notify_urls = ['tgram://1/2', 'json://b']\n", NOTIFY_URLS_FILE=str(tmp_path / "urls")
+    )
+    urls = [url.get_secret_value() for url in settings.notify_urls]
+    assert urls == ["tgram://1/2", "json://b", f"json://{SECRET}"]
+    assert SECRET not in repr(settings) + str(settings)
+    assert any(SECRET in secret for secret in find_secrets(settings, {}))  # so that no log holds it
+
+
+SECRET_FILES = {
+    "REDIS_PASSWORD_FILE": "Redis is asked without a password",
+    "NOTIFY_URLS_FILE": "no message goes to the URLs in it",
+}
+
+
+@pytest.mark.parametrize("variable", SECRET_FILES)
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         (None, "can't be read (No such file or directory)"),
@@ -357,25 +396,54 @@ def test_a_password_is_put_into_a_url_that_has_none(url: str, expected: str) -> 
         (SECRET.encode() + b"\xff", "is no UTF-8 text"),
     ],
 )
-def test_a_password_file_that_is_no_use_is_told_in_one_line_without_its_content(
-    load: Load, tmp_path: Path, content: bytes | None, says: str
+def test_a_file_of_a_secret_that_is_no_use_is_told_in_one_line_without_its_content(
+    load: Load, tmp_path: Path, variable: str, content: bytes | None, says: str
 ) -> None:
-    path = tmp_path / "password"
+    path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
-    settings = load(REDIS_PASSWORD_FILE=str(path))
-    assert settings.warnings == (
-        f"HOLYSTONE_REDIS_PASSWORD_FILE: {str(path)!r} {says}; Redis is asked without a password",
-    )
+    settings = load(NOTIFY_URLS="json://b", **{variable: str(path)})
+    assert settings.warnings == (f"HOLYSTONE_{variable}: {str(path)!r} {says}; {SECRET_FILES[variable]}",)
     assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
+    assert [url.get_secret_value() for url in settings.notify_urls] == ["json://b"]
     assert SECRET not in repr(settings)
 
 
-@pytest.mark.parametrize("toml", ["'a\\u0000b'", "'/'", "'~nobody-here/x'"])
-def test_a_password_file_that_can_not_be_one_is_told(load: Load, toml: str) -> None:
-    settings = load(toml=f"redis_password_file = {toml.replace(chr(39), chr(34))}\n")
-    (warning,) = settings.warnings
-    assert "can't be read (" in warning or "can be read (not shown" in warning
+@pytest.mark.parametrize("variable", SECRET_FILES)
+def test_a_file_of_a_secret_that_may_not_be_read_is_told_in_one_line(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    def refuse(_: Path) -> bytes:  # root may read anything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    (warning,) = load(toml="", **{variable: str(tmp_path / "secret")}).warnings
+    assert "/secret' can't be read (Permission denied); " in warning
+
+
+@pytest.mark.parametrize("variable", SECRET_FILES)
+@pytest.mark.parametrize("held", ["a\\u0000b", "/", "~nobody-here/x", "x" * 5000, "/tmp"])
+def test_what_can_not_be_a_file_of_a_secret_is_told(load: Load, variable: str, held: str) -> None:
+    (warning,) = load(toml=f'{variable.lower()} = "{held}"\n').warnings
+    assert warning.startswith(f"HOLYSTONE_{variable}: ")
+    assert "can't be read (" in warning
+    assert len(warning) < 200
+
+
+@pytest.mark.parametrize("variable", SECRET_FILES)
+@pytest.mark.parametrize(
+    "held", [SECRET, f"pre/{SECRET}", f"/{SECRET}", f"tgram://{SECRET}/chat", f"~{SECRET}/x", f"{SECRET}/x=="]
+)
+def test_a_secret_that_stands_where_its_file_is_named_is_not_shown(
+    load: Load, variable: str, held: str
+) -> None:
+    in_file = load(toml=f"{variable.lower()} = '{held}'\n")
+    as_list = load(toml=f"{variable.lower()} = ['{held}']\n")
+    in_environment = load(toml="", **{variable: held})
+    for settings in (in_file, as_list, in_environment):
+        (warning,) = settings.warnings
+        assert variable in warning
+        assert SECRET not in warning + repr(settings) + str(settings)
 
 
 @pytest.mark.parametrize(
@@ -421,11 +489,6 @@ def test_flatten_joins_the_named_tables_only() -> None:
         "hosts": {"a": {"url": "local"}},
         "redis_url": "r",
     }
-
-
-def test_a_password_that_stands_where_its_file_is_named_is_not_shown(load: Load) -> None:
-    (warning,) = load(REDIS_PASSWORD_FILE=SECRET).warnings
-    assert SECRET not in warning
 
 
 @pytest.mark.parametrize("text", ["pw\n", "pw", "pw\nmore\n"])
