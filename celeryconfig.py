@@ -3,7 +3,7 @@
 from worker.broker import check_url
 from worker.limits import GRACE_S, LONGEST_BACKOFF_S
 from worker.logs import get_logger, set_up_early_lines
-from worker.schedule import alert_entries, beat_entries
+from worker.schedule import ALERTS_LIMIT_S, WATCH_LIMIT_S, alert_entries, beat_entries
 from worker.settings import get_settings
 
 _settings = get_settings()
@@ -13,7 +13,7 @@ for _warning in _settings.warnings:
 
 _url = _settings.redis_url.get_secret_value()
 check_url(_url)
-_longest_hard_limit = _settings.longest_timeout_s + GRACE_S
+_longest_hard_limit = max(_settings.longest_timeout_s, WATCH_LIMIT_S, ALERTS_LIMIT_S) + GRACE_S
 
 # Longer than any run and its back-off, or a run that still goes on is started again. Not much longer: a run
 # whose worker was killed waits this long for another worker, and up to 100 s more until kombu next looks.

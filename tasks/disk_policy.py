@@ -6,6 +6,7 @@ from worker.look import bounded
 from worker.policies import DiskPolicy, PrunePolicy
 from worker.sizes import parse_size
 
+ROOM_POINTS = 3  # percent of a disk: one that was full has room again this far below its alert mark
 LADDER_EVERY_S = 3600  # not more than one early prune of a host in this time
 CACHE_EVERY_S = 3600  # the size of the build cache is asked for less often: it costs docker more than df
 CACHE_USAGE = bounded(("docker", "builder", "du"), 30)
@@ -13,8 +14,13 @@ _TOTAL = re.compile(r"^Total:(.*)$", re.MULTILINE)
 
 
 def decide_alert(percent: float | None, alert_percent: int, was_above: bool) -> bool | None:
-    """True where the disk rose to the mark since the last look, False where it fell below, else None."""
-    is_above = was_above if percent is None else percent >= alert_percent
+    """True where the disk rose to the mark since the last look, False where it has room again, else None.
+
+    It has room ROOM_POINTS below the mark: one that wobbles around it is told of once.
+    """
+    if percent is None:
+        return None
+    is_above = percent > alert_percent - ROOM_POINTS if was_above else percent >= alert_percent
     return None if is_above == was_above else is_above
 
 

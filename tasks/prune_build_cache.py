@@ -28,6 +28,7 @@ from tasks.prune_report import (
 )
 from tasks.prune_visit import visit
 from worker.celery import app
+from worker.disk_memory import Disks
 from worker.errors import (
     CommandTimedOut,
     HolystoneError,
@@ -112,6 +113,8 @@ def attempt(
     with tolerating_redis_outage():
         if skipped:
             memory.count_skip(run.host, skipped.reason)
+            if arguments.early:
+                Disks(memory.client).give_back_early_prune(run.host, run.task_id)
         memory.finish(run.attempt, report)
     if worth_telling(arguments, report["reclaimed_bytes"]):
         body = f"Pruned {report['reclaimed']} of build cache."

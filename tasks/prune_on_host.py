@@ -68,11 +68,11 @@ class Progress:
 async def prune(
     shell: Shell, arguments: PruneArguments, engine: Engine, progress: Progress, journal: PruneJournal
 ) -> None:
-    """Prunes until nothing is left or the cap is reached; early, age by age until there is room.
+    """Prunes until nothing is left or the cap is reached; early, age by age until there is room after
+    `progress.after`, which was read before.
 
     Raises CommandFailed, GateDenied or HostUnreachable.
     """
-    progress.before = progress.after = await disk(shell, engine.root)
     while until := decide_age(arguments, len(progress.steps), progress.after):
         step = Step(until)
         progress.steps.append(step)

@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import time
 
+from tasks.disk_policy import LADDER_EVERY_S
 from tasks.followed import decide_wait
 from tasks.prune_effects import left_prune
 from tasks.prune_following import follow, follow_overtaken
 from tasks.prune_journal import PruneJournal
 from tasks.prune_on_host import Progress, preview, prune
-from tasks.prune_policy import PruneArguments
+from tasks.prune_policy import PruneArguments, decide_age
 from worker.disk_memory import Disks
 from worker.engine import Engine
 from worker.errors import HostUnreachable
 from worker.logs import get_logger
-from worker.look import look
+from worker.look import disk, look
 from worker.memory import Memory
 from worker.runs import Run, Skipped, engine_lock, tolerating_redis_outage
 from worker.settings import Settings
@@ -23,6 +24,7 @@ from worker.shell import Shell, connect
 log = get_logger(__name__)
 
 ROOM_AGAIN = "there is room on the disk again, or it can't be read"
+PRUNED_EARLY = "another early prune is due, or began less than an hour ago"
 MAY_STILL_RUN = "an earlier prune may still run on this engine"
 
 
@@ -67,12 +69,21 @@ async def _work(
         describe=lambda: left_prune(run, arguments, progress, engine, cache_bytes),
         earlier=earlier,
     )
+    progress.before = progress.after = await disk(shell, engine.root)
+    if arguments.early:
+        await asyncio.to_thread(begin_early, run, arguments, memory, progress)
     await prune(shell, arguments, engine, progress, progress.journal)
-    if not progress.passes:
-        raise Skipped(ROOM_AGAIN)
     if earlier:
         # This run's own prune is done, so nothing here may fail it; record_effects then clears the note.
         with tolerating_redis_outage(), contextlib.suppress(HostUnreachable):
             progress.followed = await follow_overtaken(
                 shell, memory, engine, progress.looked_at, earlier, progress.passes
             )
+
+
+def begin_early(run: Run, arguments: PruneArguments, memory: Memory, progress: Progress) -> None:
+    """Raises Skipped where there is room again, or where another early prune has its host's hour."""
+    if decide_age(arguments, 0, progress.before) is None:
+        raise Skipped(ROOM_AGAIN)
+    if not Disks(memory.client).begin_early_prune(run.host, run.task_id, LADDER_EVERY_S):
+        raise Skipped(PRUNED_EARLY)

@@ -11,11 +11,11 @@ from worker.limits import message_limits
 from worker.logs import get_logger
 from worker.memory import open_redis
 from worker.notify import notify
+from worker.schedule import ALERTS_LIMIT_S
 from worker.settings import get_settings
 
 log = get_logger(__name__)
 
-_LIMIT_S = 60
 _TRIES = 5
 _AGAIN_S = 30
 
@@ -26,7 +26,7 @@ _AGAIN_S = 30
     routine=True,
     autoretry_for=(redis.RedisError,),
     retry_kwargs={"max_retries": _TRIES, "countdown": _AGAIN_S},
-    **message_limits(_LIMIT_S),
+    **message_limits(ALERTS_LIMIT_S),
 )
 def send_alerts(self: Task) -> dict[str, object]:
     """Returns {"alerts": how many were told of, "delivered": whether every URL took the message}.

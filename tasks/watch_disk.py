@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -53,7 +54,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class WatchReport:
-    """`alert` is true when the disk rose to its alert mark, false when it fell below it, else null.
+    """`alert` is true when the disk rose to its alert mark, false when it has room again, else null.
 
     `early_prune` is the id of the prune that was sent because the disk is full. Sizes are bytes.
     """
@@ -122,9 +123,7 @@ def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trig
         if alert is not None and disks.record_above(name, alert):
             log.warning("disk full" if alert else "disk has room", used_percent=percent)
             tell(host, percent, alert, memory, settings, now)
-    is_wanted = decide_early_prune(percent, host.disk, host.prune)
-    if is_wanted and disks.claim_early_prune(name, LADDER_EVERY_S):  # claimed first: rather none than two
-        early_prune = send_early_prune(task, host)
+    if decide_early_prune(percent, host.disk, host.prune) and (early_prune := prune_early(task, host, disks)):
         log.info("early prune sent", used_percent=percent, prune_task_id=early_prune)
     duration_s = round(time.time() - now, 2)
     count_success(name, None, duration_s, memory, settings)
@@ -151,12 +150,14 @@ def tell(
     raise_alert(memory.client, settings, Alert(DISK_FULL if above else DISK_OK, host.host.name, text, now))
 
 
-def send_early_prune(task: Task, host: HostSettings) -> str:
-    """Sends a prune that tries the ladder's ages; returns its task id."""
-    limits = message_limits(host.prune.timeout_s)
-    kwargs = {"host": host.host.name, "trigger": "disk"}
-    sent = task.app.send_task(PRUNE_TASK, kwargs=kwargs, expires=LADDER_EVERY_S, **limits)
-    return str(sent.id)
+def prune_early(task: Task, host: HostSettings, disks: Disks) -> str | None:
+    """Sends a prune that tries the ladder's ages, unless one waits or ran lately; returns its task id."""
+    name, task_id = host.host.name, str(uuid.uuid4())
+    if not disks.claim_early_prune(name, task_id, LADDER_EVERY_S):  # first: rather none than two
+        return None
+    kwargs, limits = {"host": name, "trigger": "disk"}, message_limits(host.prune.timeout_s)
+    task.app.send_task(PRUNE_TASK, task_id=task_id, kwargs=kwargs, expires=LADDER_EVERY_S, **limits)
+    return task_id
 
 
 @app.task(  # type: ignore[untyped-decorator]

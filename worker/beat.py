@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -20,7 +20,7 @@ from redbeat.schedulers import (
 from worker.liveness import touch_heartbeat
 from worker.logs import get_logger
 from worker.run_log import is_routine
-from worker.schedule import DUE_HEADER
+from worker.schedule import DUE_HEADER, turn_ts
 
 log = get_logger(__name__)
 
@@ -30,10 +30,21 @@ BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of on
 beat_init.disconnect(acquire_distributed_beat_lock)
 
 
+class Entry(RedBeatSchedulerEntry):  # type: ignore[misc]
+    """RedBeat's own counts the time since the last run twice: after a restart of beat, BATCH entries or more
+    that seem due and are not would keep it from those that are."""
+
+    @property
+    def due_at(self) -> datetime:
+        now: datetime = self._default_now()
+        return now if self.last_run_at is None else max(self.last_run_at + self.schedule.run_every, now)
+
+
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     """RedBeat (memory and lock in Redis), and: never run is due now; messages carry when they were due;
     a run that can't be sent stays due; Redis going away, or coming back empty, doesn't end beat."""
 
+    Entry = Entry
     lock: Any = None
     _more_due = False
 
@@ -64,6 +75,13 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         level = logging.DEBUG if is_routine(self.app.tasks.get(entry.task)) else logging.INFO
         log.log(level, "run sent", host=(entry.kwargs or {}).get("host"), task_id=sent.id, task=entry.task)
         return sent
+
+    def reserve(self, entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
+        """What comes often comes in turn; any other run an interval after the last."""
+        if not is_routine(self.app.tasks.get(entry.task)):
+            return super().reserve(entry)
+        turn = turn_ts(entry.name, self.app.now().timestamp(), entry.schedule.seconds)
+        return entry.next(last_run_at=datetime.fromtimestamp(turn, UTC))
 
     def _put_back(self, entry: RedBeatSchedulerEntry) -> None:
         get_redis(self.app).hdel(entry.key, "meta")

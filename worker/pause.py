@@ -20,6 +20,10 @@ class Pause:
     by: str
     until_ts: float | None
 
+    def holds(self, now: float) -> bool:
+        """Whether it has not ended by itself."""
+        return self.until_ts is None or self.until_ts > now
+
     def __str__(self) -> str:
         if self.until_ts is None:
             return f"paused by {self.by} until resumed"
@@ -29,9 +33,8 @@ class Pause:
 
 def find_pause(pauses: Mapping[str, Pause], host: str, now: float) -> Pause | None:
     """The pause that holds `host` back at `now`: of its own and the fleet's, the one that ends last."""
-    held = [pauses[name] for name in (host, ALL) if name in pauses]
-    running = [pause for pause in held if pause.until_ts is None or pause.until_ts > now]
-    return max(running, key=lambda pause: pause.until_ts or float("inf"), default=None)
+    holding = [pauses[name] for name in (host, ALL) if name in pauses and pauses[name].holds(now)]
+    return max(holding, key=lambda pause: pause.until_ts or float("inf"), default=None)
 
 
 class Pauses:
@@ -56,7 +59,7 @@ class Pauses:
         self._redis.hset(KEY, mapping=dict.fromkeys(hosts, text))
 
     def clear(self, hosts: Iterable[str] | None = None) -> None:
-        """Ends the pauses of these hosts; of all, the fleet's own included, for None."""
+        """Ends the pauses of these hosts, `ALL` being the fleet's own; for None every one that was set."""
         if hosts is None:
             self._redis.delete(KEY)
         else:

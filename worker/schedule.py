@@ -1,5 +1,6 @@
 """The beat schedule: one entry per host and job (pure)."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from worker.fleet import HostSettings
 from worker.limits import message_limits
 
 ALERTS_EVERY_S = 300
+ALERTS_LIMIT_S = 60  # seconds for sending them
 WATCH_LIMIT_S = 60  # seconds for one look at a disk
 DUE_HEADER = "holystone_due"  # message header: Unix seconds when beat's run was due
 
@@ -43,6 +45,12 @@ def alert_entries(notify_urls: Sequence[object]) -> dict[str, dict[str, Any]]:
     options = {"expires": ALERTS_EVERY_S - 1, "ignore_result": True}
     entry = {"task": "tasks.send_alerts", "schedule": float(ALERTS_EVERY_S), "options": options}
     return {"send-alerts": entry} if notify_urls else {}
+
+
+def turn_ts(name: str, now: float, interval_s: float) -> float:
+    """An entry's last turn, in Unix seconds: each has its own second of the interval, so that the looks at
+    many disks are spread over it and no other run waits behind all of them."""
+    return now - (now - zlib.crc32(name.encode())) % int(interval_s)
 
 
 def _entry(task: str, host: str, interval_s: int, options: dict[str, Any]) -> dict[str, Any]:

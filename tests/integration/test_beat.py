@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.support.client import environment
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from worker.beat import Scheduler
-from worker.schedule import DUE_HEADER
+from worker.schedule import DUE_HEADER, turn_ts
 
 QUEUE = "celery"
 LONG_S = 3600
@@ -164,6 +165,34 @@ def test_entries_that_were_lost_while_they_were_written_are_written_again(redis:
     scheduler.tick()
     assert client.zcard("redbeat::schedule") == 2
     assert client.llen(QUEUE) == 2
+
+
+def test_looks_come_in_turn(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"watch-disk:build-{number}" for number in range(20)]
+    monkeypatch.setattr("worker.beat.is_routine", lambda task: True)
+    scheduler = scheduler_of(redis, *names)
+    begin = time.time()
+    scheduler.tick()
+    end = time.time()
+    assert redis.client().llen(QUEUE) == 20  # never looked at is due now, as any run
+    for name in names:
+        due = redis.client().zscore("redbeat::schedule", f"redbeat:{name}")
+        assert due in {turn_ts(name, now, 3600) + 3600 for now in (begin, end)}
+
+
+def test_after_a_restart_what_is_not_due_keeps_back_nothing_that_is(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a", "b", "c", "late")
+    for entry in scheduler_of(redis, *names).schedule.values():
+        ago_s = 3700 if entry.name == "late" else 3000
+        entry.reschedule(datetime.now(UTC) - timedelta(seconds=ago_s))
+    monkeypatch.setattr("worker.beat.BATCH", 2)
+    scheduler = scheduler_of(redis, *names)
+    scheduler.tick()
+    assert redis.client().llen(QUEUE) == 1
+    now, due = time.time(), dict(redis.client().zrange("redbeat::schedule", 0, -1, withscores=True))
+    assert [round((due[f"redbeat:{name}"] - now) / 100) for name in names] == [6, 6, 6, 36]
 
 
 def test_a_run_that_cannot_be_sent_stays_due(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.local_host import SIZE, LocalHost
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
+from worker.disk_memory import Disks
 
 # Frees as a real one would: what was not used for 24h is nothing, for 6h enough.
 _PRUNES_AT_6H = """
@@ -50,7 +52,8 @@ def test_a_look_asks_df_alone_once_docker_s_root_is_known(host: LocalHost) -> No
 
 
 def test_a_disk_that_fills_and_has_room_again_is_told_of_once_each(host: LocalHost) -> None:
-    for percent, alert, messages_by_now in ((84, None, 0), (86, True, 1), (88, None, 1), (70, False, 2)):
+    wobbling = ((84, None, 0), (86, True, 1), (88, None, 1), (84, None, 1), (85, None, 1), (82, False, 2))
+    for percent, alert, messages_by_now in wobbling:
         host.disk(used_percent=percent)
         assert watch(host)["alert"] is alert
         wait_until(lambda: len(host.inbox.posts) == messages_by_now, 20, "the message")  # noqa: B023
@@ -85,6 +88,56 @@ def test_a_full_disk_is_pruned_by_shorter_ages_until_there_is_room_once_an_hour(
         host.redis.client().hget("holystone:prune_build_cache:host:local", "total_reclaimed_bytes")
         == "5000000"
     )
+
+
+def test_the_hour_of_a_host_is_one_early_prune_s(redis: RedisServer) -> None:
+    disks = Disks(redis.client())
+    assert disks.claim_early_prune("a", "first", 60)
+    assert not disks.claim_early_prune("a", "second", 60)
+    assert not disks.begin_early_prune("a", "second", 60)
+    disks.give_back_early_prune("a", "second")
+    assert disks.begin_early_prune("a", "first", 3600)
+    assert disks.begin_early_prune("a", "first", 3600)  # delivered again
+    disks.give_back_early_prune("a", "first")  # so what it began counts
+    assert not disks.begin_early_prune("a", "second", 60)
+    assert not disks.claim_early_prune("a", "second", 60)
+    assert 3590 < redis.client().ttl("holystone:early_prune:a") <= 3600
+    assert disks.claim_early_prune("b", "third", 60)
+
+
+def test_an_early_prune_that_never_began_leaves_the_hour_to_another(redis: RedisServer) -> None:
+    disks = Disks(redis.client())
+    assert disks.claim_early_prune("a", "first", 60)
+    disks.give_back_early_prune("a", "first")
+    assert disks.claim_early_prune("a", "second", 60)
+    assert disks.begin_early_prune("a", "second", 60)
+
+
+def test_an_early_prune_that_was_skipped_leaves_the_host_s_hour_to_the_next(host: LocalHost) -> None:
+    memory = host.redis.client()
+    assert host.client.run("local")["outcome"] == "done"
+    engine = memory.hget("holystone:prune_build_cache:host:local", "engine_id")
+    lock = f"holystone:prune_build_cache:lock:{engine}"
+    memory.set(lock, "another run/its delivery")
+    host.disk(used_percent=95)
+    for _ in range(2):
+        report = host.client.result(watch(host)["early_prune"])
+        assert (report["outcome"], report["reason"]) == ("skipped", "already running")
+    memory.delete(lock)
+    assert host.client.result(watch(host)["early_prune"])["outcome"] == "done"
+    assert watch(host)["early_prune"] is None
+
+
+def test_the_hour_counts_from_the_beginning_of_an_early_prune_whoever_sent_it(host: LocalHost) -> None:
+    memory, key = host.redis.client(), "holystone:early_prune:local"
+    host.disk(used_percent=95)
+    first = host.client.run("local", trigger="disk")
+    assert first["outcome"] == "done"
+    assert 3590 < memory.ttl(key) <= 3600
+    second = host.client.run("local", trigger="disk")
+    assert (second["outcome"], second["steps"]) == ("skipped", [])
+    assert second["reason"] == "another early prune is due, or began less than an hour ago"
+    assert watch(host)["early_prune"] is None
 
 
 def test_what_can_not_be_read_is_a_failure_and_prunes_nothing(host: LocalHost) -> None:

@@ -103,6 +103,7 @@ class FakeMemory:
         self.reports: dict[str, Any] = {}
         self.pauses: dict[str, str] = {}
         self.disks: dict[str, Any] = {}
+        self.may_prune_early = True
 
     @contextmanager
     def opened(self, *_: Any) -> Iterator[FakeMemory]:
@@ -168,6 +169,11 @@ class FakeMemory:
 
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
         self.disks[key] = mapping
+
+    def eval(self, script: str, keys: int, key: str, *args: str) -> bool:
+        """worker.disk_memory's early prunes: only a beginning has a length."""
+        self.calls.append(("early prune", "begins" if len(args) == 2 else "given back"))
+        return self.may_prune_early
 
     def record_failure(self, *values: Any) -> int:
         self.calls.append(("record_failure", *values))

@@ -34,12 +34,16 @@ def test_what_docker_can_not_write_to_counts_as_used(size: int, free: int, perce
     ("percents", "alerts"),
     [
         ([84.9, 85.0, 90.0, 85.0], [None, True, None, None]),
-        ([90.0, 84.9, 90.0], [True, False, True]),
+        ([85.0, 84.9, 85.0, 82.1, 86.0, 84.0, 82.1], [True, None, None, None, None, None, None]),
+        ([85.0, 82.0, 84.9, 82.0, 85.0], [True, False, None, None, True]),
+        ([90.0, 10.0, 90.0], [True, False, True]),
         ([90.0, None, 90.0, None, 80.0], [True, None, None, None, False]),
         ([None, 80.0], [None, None]),
     ],
 )
-def test_a_crossing_is_told_of_once(percents: list[float | None], alerts: list[bool | None]) -> None:
+def test_a_disk_that_wobbles_around_its_mark_is_told_of_once(
+    percents: list[float | None], alerts: list[bool | None]
+) -> None:
     above, told = False, []
     for percent in percents:
         told.append(decide_alert(percent, 85, above))

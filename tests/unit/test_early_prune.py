@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 import tasks.prune_build_cache as job
+from tasks import prune_visit
 from tasks.prune_policy import DISABLED, NOT_EARLY, check_arguments, decide_age, reason_not_to_run
 from tests.unit.captured import BUILDX_013
 from tests.unit.fakes import FakeMemory, RecordingShell
 from worker.docker import FileSystem
+from worker.errors import CommandFailed
 from worker.fleet import HostSettings
 from worker.hosts import parse_host
 from worker.pause import ALL
@@ -37,12 +39,17 @@ def _df(percent: int) -> str:
 def _perform(
     monkeypatch: pytest.MonkeyPatch, shell: RecordingShell, memory: FakeMemory, trigger: str = "disk"
 ) -> dict[str, Any]:
-    monkeypatch.setattr(job, "connect", shell.connector())
+    monkeypatch.setattr(prune_visit, "connect", shell.connector())
     request = SimpleNamespace(timelimit=(90, 60))
     task: Any = SimpleNamespace(request=request, soft_time_limit=900)
     settings, used = _settings(), memory
     arguments = check_arguments(settings, "build-01", None, None, False, trigger)
     return job.perform(task, RUN, arguments, settings, used)  # type: ignore[arg-type]
+
+
+def _claims(memory: FakeMemory) -> list[str]:
+    """What became of the host's hour."""
+    return [call[1] for call in memory.calls if call[0] == "early prune"]
 
 
 def _untils(shell: RecordingShell) -> list[str]:
@@ -65,6 +72,7 @@ def test_ages_get_shorter_until_there_is_room(monkeypatch: pytest.MonkeyPatch) -
     ]
     assert (report["reclaimed_bytes"], report["disk"]["freed_bytes"]) == (5_000_000, 6 * 1024)
     assert memory.disks["holystone:disk:build-01"]["free_bytes"] == 11 * 1024
+    assert _claims(memory) == ["begins"]
 
 
 def test_the_ladder_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,14 +94,39 @@ def test_nothing_is_pruned_early_once_there_is_room_or_the_disk_can_not_be_read(
         "there is room on the disk again, or it can't be read",
     )
     assert not [call for call in memory.calls if call[0] in ("record_success", "record_start")]
+    assert _claims(memory) == ["given back"]
+
+
+def test_another_early_prune_of_the_same_host_holds_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell, memory = RecordingShell(BUILDX_013, df=_df(95)), FakeMemory()
+    memory.may_prune_early = False
+    report = _perform(monkeypatch, shell, memory)
+    assert (report["outcome"], report["reason"]) == ("skipped", prune_visit.PRUNED_EARLY)
+    assert _untils(shell) == []
+
+
+def test_an_early_prune_that_fails_keeps_its_host_s_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory()
+    with pytest.raises(CommandFailed):
+        _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=[1], df=_df(95)), memory)
+    with pytest.raises(CommandFailed):
+        _perform(monkeypatch, RecordingShell(BUILDX_013, info=1), FakeMemory())
+    assert _claims(memory) == ["begins"]
+
+
+def test_any_other_prune_takes_no_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory()
+    assert _perform(monkeypatch, RecordingShell(BUILDX_013), memory, "schedule")["outcome"] == "done"
+    assert _claims(memory) == []
 
 
 def test_an_early_prune_waits_for_one_that_may_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = FakeMemory()
     memory.note = "another"
     shell = RecordingShell(BUILDX_013, df=_df(95))
-    assert _perform(monkeypatch, shell, memory)["reason"] == job.MAY_STILL_RUN
+    assert _perform(monkeypatch, shell, memory)["reason"] == prune_visit.MAY_STILL_RUN
     assert _untils(shell) == []
+    assert _claims(memory) == ["given back"]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +173,7 @@ def test_a_paused_host_is_left_alone_and_the_report_says_by_whom(
     )
     assert shell.sent == []
     assert ("count_skip", "build-01", "paused") in memory.calls
+    assert _claims(memory) == (["given back"] if trigger == "disk" else [])
     assert not [call for call in memory.calls if call[0] in ("record_start", "record_success")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from worker.fleet import HostSettings
 from worker.hosts import parse_host
 from worker.limits import GRACE_S
 from worker.policies import UNWATCHED, PrunePolicy
-from worker.schedule import alert_entries, beat_entries, entry_name
+from worker.schedule import alert_entries, beat_entries, entry_name, turn_ts
 
 POLICY = PrunePolicy(True, 21_600, "24h", False, 120, 0)
 
@@ -70,6 +71,21 @@ def test_no_host_no_entry() -> None:
 def test_a_message_expires_with_its_interval_and_not_at_once(interval_s: int) -> None:
     (entry,) = beat_entries(_fleet(a=replace(POLICY, interval_s=interval_s))).values()
     assert 1 <= entry["options"]["expires"] <= interval_s
+
+
+@pytest.mark.parametrize("now", [1_750_000_000.0, 1_750_000_123.4, 1_750_000_299.999999])
+def test_a_turn_comes_once_an_interval_to_the_second(now: float) -> None:
+    turn = turn_ts("watch-disk:a", now, 300)
+    assert turn <= now < turn + 300
+    assert turn == int(turn)
+    assert turn_ts("watch-disk:a", turn, 300) == turn_ts("watch-disk:a", turn + 299.9, 300) == turn
+    assert turn_ts("watch-disk:a", turn + 300, 300) == turn + 300
+
+
+def test_the_turns_of_a_fleet_lie_evenly_in_the_interval() -> None:
+    turns = [turn_ts(f"watch-disk:build-{number}", 1_750_000_000, 300) for number in range(10_000)]
+    by_ten_seconds = Counter(turn % 300 // 10 for turn in turns)
+    assert 250 < min(by_ten_seconds.values()) <= max(by_ten_seconds.values()) < 420  # 333 on average
 
 
 def test_the_hard_limit_leaves_the_grace() -> None:
