@@ -76,17 +76,12 @@ def authorized_keys_line(text: str) -> str:
     """The line that confines the key in `text`, a public key file's. Raises ValueError where it isn't one."""
     if "PRIVATE KEY" in text:
         raise ValueError("that is a private key, which stays where it is; name its public half, KEYFILE.pub")
+    no_key = ValueError("that is no public key file, which holds one line: ssh-ed25519 AAAA... comment")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) != 1 or not lines[0].startswith(("ssh-", "ecdsa-", "sk-")) or not lines[0].isprintable():
+        raise no_key
     try:
-        if (
-            len(lines) != 1
-            or not lines[0].startswith(("ssh-", "ecdsa-", "sk-"))
-            or not lines[0].isprintable()
-        ):
-            raise ValueError
         key = asyncssh.import_public_key(lines[0])
     except ValueError as error:
-        raise ValueError(
-            "that is no public key file, which holds one line: ssh-ed25519 AAAA... comment"
-        ) from error
+        raise no_key from error
     return f'restrict,command="{INSTALLED_AS}" {key.export_public_key().decode().strip()}'

@@ -32,7 +32,7 @@ class UnknownHost(HolystoneError):
 
     def __str__(self) -> str:
         host, known = self.args
-        return f"{host!r} is not a configured host; known: {', '.join(known)}"
+        return f"{host!r} is not a configured host; known: {', '.join(known) or 'none'}"
 
 
 class TransportError(HolystoneError):

@@ -1,7 +1,6 @@
 """The `holystone` command: one verb per file, each imported only when it is used."""
 
 import importlib
-import importlib.util
 
 import click
 
@@ -9,8 +8,8 @@ import click
 VERBS = {
     "prune": "Prune build caches now, and follow the runs.",
     "hosts": "Show each host: its settings, last runs, and when it is due.",
-    "check": "Try all that a prune needs, host by host, and say what to do.",
-    "trust": "Add a host's ssh key to known_hosts, after it was compared.",
+    "check": "Check each host for what a prune needs, and say how to fix what is wrong.",
+    "trust": "Add a host's ssh key to known_hosts after you compared its fingerprint.",
     "pause": "Hold back all runs, or those of some hosts.",
     "resume": "End a pause.",
     "gate": "Print the forced command that confines Holystone's key on a host.",
@@ -20,20 +19,20 @@ VERBS = {
 
 
 class Verbs(click.Group):
-    """A group whose commands are imported when asked for; one whose file is missing is not listed."""
+    """A group whose commands are imported when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in VERBS if importlib.util.find_spec(f"{__name__}.{name}")]
+        return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in VERBS:
             return None
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, VERBS[name]) for name in self.list_commands(ctx)])
+            formatter.write_dl(list(VERBS.items()))
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -51,7 +50,12 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say which."
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
 )
 def main() -> None:
     """Keeps Docker hosts' disks clean.

@@ -1,6 +1,7 @@
 """`holystone check`: tries all that a prune needs, host by host, and says what to do where it fails."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -11,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tasks.cli.hosts import NO_HOST
-from tasks.cli.naming import check_hosts, refuse
-from tasks.cli.prune import has_worker
-from tasks.cli.terminal import one_line, open_console, open_redis_now, redis_trouble, say, warn
+from tasks.cli.celery_calls import has_worker
+from tasks.cli.host_arguments import NAME_A_HOST, check_hosts
+from tasks.cli.terminal import RedisTrouble, one_line, open_console, refuse, say, use_redis, warn
 from worker.errors import UnknownHost
 from worker.settings import Settings, get_settings
 
@@ -49,14 +49,14 @@ def summary(checked: Sequence[Checked]) -> str:
     """How many hosts are how well."""
     worst = Counter(_worst(each.checks) for each in checked if each.host is not None)
     said = {"ok": "ok", "warning": "with warnings", "error": "with errors"}
-    return ", ".join(f"{_hosts(worst[status])} {said[status]}" for status in said if worst[status])
+    return ", ".join(f"{_count_hosts(worst[status])} {said[status]}" for status in said if worst[status])
 
 
 def _worst(checks: Sequence["Check"]) -> str:
     return max((check.status for check in checks), key=list(_STYLES).index, default="ok")
 
 
-def _hosts(number: int) -> str:
+def _count_hosts(number: int) -> str:
     return f"{number} host{'' if number == 1 else 's'}"
 
 
@@ -81,19 +81,16 @@ def _shown(check: "Check") -> str:
 
 def check_services(settings: Settings) -> list["Check"]:
     """What every host's prune needs on this side."""
-    import redis
-
     from tasks.check_findings import Check
     from tasks.cli.local_redis import shown_url
 
     try:
-        with open_redis_now(settings) as client:
-            client.ping()
+        with use_redis(settings) as client:
             has_beat = bool(client.exists(_BEAT_LOCK))
-        worker_answers = has_worker()
-    except (redis.RedisError, OSError, ValueError, TypeError) as error:
+            worker_answers = has_worker()
+    except RedisTrouble as error:
         remedy = "start it (`holystone up`, or docker compose up -d), or correct HOLYSTONE_REDIS_URL"
-        return [Check("redis", "error", redis_trouble(settings, error), remedy)]
+        return [Check("redis", "error", str(error), remedy)]
     checks = [Check("redis", "ok", f"{shown_url(settings.redis_url.get_secret_value())} answers")]
     if worker_answers:
         checks.append(Check("worker", "ok", "answers"))
@@ -126,8 +123,9 @@ async def _check_all(settings: Settings, hosts: Sequence[str]) -> list[Checked]:
 def check(hosts: tuple[str, ...], as_json: bool) -> None:
     """Check HOSTs, or without HOST all: the way there, docker, its versions, disk, clock and gate.
 
-    Run it where the worker runs, as the worker's user. It connects by itself, changes nothing, and removes
-    nothing. Exits with 1 if anything is an error. In --json `host` is null for Redis, worker and beat.
+    Run it where the worker runs, as the worker's user. It connects directly, not through a worker; it
+    changes nothing, and removes nothing. Exits with 1 if anything is an error. In --json `host` is null for
+    Redis, worker and beat.
     """
     settings = get_settings()
     logging.getLogger().addHandler(logging.NullHandler())  # what the libraries would log is said here
@@ -135,13 +133,11 @@ def check(hosts: tuple[str, ...], as_json: bool) -> None:
     try:
         named = check_hosts(settings, hosts) or list(settings.fleet)
     except UnknownHost as error:
-        refuse(str(error) if settings.fleet else NO_HOST)
+        refuse(str(error) if settings.fleet else NAME_A_HOST)
     console = open_console()
+    busy = f"checking {_count_hosts(len(named))}"
     try:
-        if console.is_terminal and not as_json:
-            with console.status(f"checking {_hosts(len(named))}"):
-                checked = asyncio.run(_check_all(settings, named))
-        else:
+        with console.status(busy) if console.is_terminal and not as_json else contextlib.nullcontext():
             checked = asyncio.run(_check_all(settings, named))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -167,7 +163,7 @@ def _show(console: "Console", settings: Settings, checked: Sequence[Checked]) ->
     if settings.fleet:
         console.print(summary(checked))
     else:
-        say(NO_HOST, err=False)
+        say(NAME_A_HOST, err=False)
 
 
 def _table(checks: Sequence["Check"]) -> "Table":

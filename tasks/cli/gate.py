@@ -25,7 +25,7 @@ def enabled_jobs(settings: Settings) -> list[str]:
     return [job for job in JOBS if any(getattr(host, _POLICY_OF[job]).enabled for host in hosts)]
 
 
-def denied_hosts(settings: Settings, min_age_s: int) -> list[str]:
+def age_warnings(settings: Settings, min_age_s: int) -> list[str]:
     """A line for each age of a configured host that a gate with this minimum would deny."""
     asked = [
         (name, age)
@@ -81,7 +81,7 @@ def _read_key(_: click.Context, __: click.Parameter, value: Path | None) -> str 
     default="1h",
     show_default=True,
     callback=_check_age,
-    help="Prunes of cache unused for less are denied: 30m, 24h, 7d, 1w.",
+    help="Deny prunes of cache used more recently than this: 30m, 24h, 7d, 1w.",
 )
 @click.option(
     "--job",
@@ -97,13 +97,12 @@ def _read_key(_: click.Context, __: click.Parameter, value: Path | None) -> str 
 )
 @click.option(
     "--authorized-keys",
-    "line",
     metavar="KEYFILE",
     type=click.Path(path_type=Path),
     callback=_read_key,
     help="Print the authorized_keys line for this public key instead.",
 )
-def gate(min_age: int, jobs: tuple[str, ...], allow_all: bool, line: str | None) -> None:
+def gate(min_age: int, jobs: tuple[str, ...], allow_all: bool, authorized_keys: str | None) -> None:
     """Print the forced command that lets Holystone's key run Holystone's commands, and nothing else.
 
     \b
@@ -111,8 +110,8 @@ def gate(min_age: int, jobs: tuple[str, ...], allow_all: bool, line: str | None)
       holystone gate --authorized-keys ~/.ssh/id_ed25519.pub
                                              to be the key's line in the login's authorized_keys there
     """
-    if line is not None:
-        click.echo(line)
+    if authorized_keys is not None:
+        click.echo(authorized_keys)
         return
     settings = get_settings()
     chosen = jobs or enabled_jobs(settings)
@@ -122,7 +121,7 @@ def gate(min_age: int, jobs: tuple[str, ...], allow_all: bool, line: str | None)
     # Where no host is configured so far, the settings say how the first one will be pruned.
     allow_all = allow_all or bool(with_all) or (not settings.fleet and settings.prune_all)
     click.echo(render_gate(GATE_FILE.read_text("utf-8"), min_age, chosen, allow_all), nl=False)
-    for warning in denied_hosts(settings, min_age):
+    for warning in age_warnings(settings, min_age):
         say(f"warning: {warning}")
     if with_all and PRUNE_JOB in chosen:
         say(f"note: this gate lets in prunes with --all, as the settings have them for {_names(with_all)}")

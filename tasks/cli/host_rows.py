@@ -21,7 +21,7 @@ class Known:
     """What Redis says of all hosts, by name. A host is missing from a field where nothing is known of it."""
 
     memory: Mapping[str, HostMemory] = field(default_factory=dict)
-    looks: Mapping[str, HostMemory] = field(default_factory=dict)
+    watch_memory: Mapping[str, HostMemory] = field(default_factory=dict)
     disks: Mapping[str, DiskMemory] = field(default_factory=dict)
     running: Mapping[str, str | None] = field(default_factory=dict)
     due: Mapping[str, float | None] = field(default_factory=dict)
@@ -61,7 +61,8 @@ def make_rows(settings: Settings, known: Known, now: float) -> list[Row]:
 def _row(name: str, settings: Settings, known: Known, now: float) -> Row:
     policy, memory = settings.fleet[name].prune, known.memory.get(name)
     reclaimed = memory.last_reclaimed_bytes if memory else None
-    pause, looks, seen = find_pause(known.pauses, name, now), known.looks.get(name), known.disks.get(name)
+    pause, seen = find_pause(known.pauses, name, now), known.disks.get(name)
+    watch_memory = known.watch_memory.get(name)
     return Row(
         host=name,
         enabled=policy.enabled,
@@ -79,7 +80,7 @@ def _row(name: str, settings: Settings, known: Known, now: float) -> Row:
         next_due_ts=known.due.get(name) if policy.enabled else None,
         paused=str(pause) if pause else None,
         disk_used_percent=seen.disk.used_percent if seen and seen.disk else None,
-        disk_error=looks.last_error if looks else None,
+        disk_error=watch_memory.last_error if watch_memory else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from tasks import PRUNE_JOB, WATCH_JOB
+from tasks.cli.host_arguments import NAME_A_HOST
 from tasks.cli.host_rows import (
     Known,
     Row,
@@ -19,7 +20,7 @@ from tasks.cli.host_rows import (
     paused_line,
     to_json,
 )
-from tasks.cli.terminal import open_console, open_redis_now, redis_trouble, say, warn
+from tasks.cli.terminal import RedisTrouble, open_console, say, use_redis, warn
 from worker.disk_memory import Disks
 from worker.memory import Memory
 from worker.pause import Pauses
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 # RedBeat's own names; importing it would bring all of Celery.
 _SCHEDULE, _ENTRY_PREFIX = "redbeat::schedule", "redbeat:"
-NO_HOST = (
-    'No host is configured. Name one: HOLYSTONE_HOSTS=ssh://user@build-01 (or "local"), in the environment, '
-    "in .env, or as [hosts.build-01] in holystone.toml."
-)
 
 # Redis
 
@@ -53,7 +50,7 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
     running = {name: holders[engine_id] for name, engine_id in engines.items()}
     return Known(
         memory=remembered,
-        looks=Memory(client, WATCH_JOB).hosts(hosts),
+        watch_memory=Memory(client, WATCH_JOB).hosts(hosts),
         disks=Disks(client).read_all(hosts),
         running=running,
         due=dict(zip(hosts, due, strict=True)),
@@ -63,14 +60,11 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
 
 def ask_redis(settings: Settings) -> tuple[Known, str | None]:
     """What Redis knows, and what is wrong where it can't be asked."""
-    import redis
-
     try:
-        with open_redis_now(settings) as client:
-            client.ping()
+        with use_redis(settings) as client:
             return read_known(client, list(settings.fleet)), None
-    except (redis.RedisError, OSError, ValueError, TypeError) as error:
-        return Known(), redis_trouble(settings, error)
+    except RedisTrouble as error:
+        return Known(), str(error)
 
 
 # The verb
@@ -81,7 +75,7 @@ def ask_redis(settings: Settings) -> tuple[Known, str | None]:
 def hosts(as_json: bool) -> None:
     """Show each host: its settings, last runs, and when it is due.
 
-    Reads the settings and Redis, no host. No task stands behind it; what runs now, in plain celery:
+    Reads settings and Redis; contacts no host. This is no Celery task. To see what runs now:
 
     \b
       celery -A worker inspect active
@@ -112,7 +106,7 @@ def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers
             table.add_row(*cells(row, now, redis_answers))
         console.print(table)
     else:
-        console.print(NO_HOST)
+        console.print(NAME_A_HOST)
     lines = [paused_line(row) for row in rows]
     lines += [error_line(row, now) for row in rows]
     lines += [disk_error_line(row) for row in rows]

@@ -1,4 +1,4 @@
-"""Signals that end a command, while it works and while it tidies up."""
+"""Signals that end a command, while it works and while it cleans up."""
 
 import signal
 from types import FrameType
@@ -12,7 +12,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
-        self._done = False
+        self._cleaning_up = False
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
@@ -24,16 +24,16 @@ class Interrupts:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
-    def done(self) -> None:
-        """The work is over, the tidying begins: no signal interrupts that."""
-        self._done = True
+    def begin_cleanup(self) -> None:
+        """The work is over: no signal interrupts what follows."""
+        self._cleaning_up = True
 
-    def again(self) -> bool:
-        """Whether a signal came while stopping."""
+    def was_repeated(self) -> bool:
+        """Whether another signal came after the first: whoever sends it does not want to wait."""
         return self.count > 1
 
     def _on(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
-        if not self._done:
-            self._done = True
+        if not self._cleaning_up:
+            self._cleaning_up = True
             raise KeyboardInterrupt

@@ -87,7 +87,7 @@ def find_server() -> Path:
     raise NoRedis("no redis-server found; on Debian: apt-get install redis-server")
 
 
-def why_not(url: str) -> str | None:
+def why_unusable(url: str) -> str | None:
     """None where the Redis at `url` answers PING, else the reason."""
     try:
         with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
@@ -117,7 +117,7 @@ def provide_redis(url: str, tree: ProcessTree, sink: Sink, folder: Path | None =
 
     Raises NoRedis, ChildEnded or TimeoutError.
     """
-    reason = why_not(url)
+    reason = why_unusable(url)
     if reason is None:
         return "was running already"
     address = own_address(url)
@@ -130,7 +130,13 @@ def provide_redis(url: str, tree: ProcessTree, sink: Sink, folder: Path | None =
     data = (folder or state_folder()) / f"{server.name}-{address.port}"
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     tree.start(
-        "redis", [str(server), "-"], env=os.environ, cwd=data, sink=sink, stdin=config(address), late=True
+        "redis",
+        [str(server), "-"],
+        env=os.environ,
+        cwd=data,
+        sink=sink,
+        stdin=config(address),
+        stop_last=True,
     )
-    tree.wait_for(lambda: why_not(url) is None, _START_S, "Redis answers")
+    tree.wait_for(lambda: why_unusable(url) is None, _START_S, "Redis answers")
     return f"started here, data in {data}"

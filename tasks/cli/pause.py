@@ -3,13 +3,12 @@
 import getpass
 import os
 import socket
-import sys
 import time
 
 import click
 
-from tasks.cli.naming import check_hosts, refuse
-from tasks.cli.terminal import one_line, open_redis_now, redis_trouble, say
+from tasks.cli.host_arguments import check_hosts
+from tasks.cli.terminal import RedisTrouble, fail, one_line, refuse, say, use_redis
 from worker.ages import age_seconds
 from worker.errors import UnknownHost
 from worker.pause import ALL, Pause, Pauses
@@ -39,14 +38,14 @@ def _whoami() -> str:
 def pause(hosts: tuple[str, ...], length: str | None, by: str | None) -> None:
     """Pause HOSTs, or without HOST the whole fleet: their runs are skipped, by schedule and by hand.
 
-    A prune that already runs goes on to its end. `holystone resume` ends a pause. Kept in Redis; no task
-    stands behind it. What runs now, in plain celery:
+    A prune that already runs goes on to its end. Pausing again replaces what was said before, be that longer
+    or shorter. The fleet's pause and a HOST's own don't replace each other: the one that ends last holds the
+    HOST back. `holystone resume` ends a pause. This is no Celery task, but a note in Redis. To see what runs
+    now:
 
     \b
       celery -A worker inspect active
     """
-    import redis
-
     settings = get_settings()
     try:
         named = check_hosts(settings, hosts)
@@ -56,9 +55,14 @@ def pause(hosts: tuple[str, ...], length: str | None, by: str | None) -> None:
     except ValueError as error:
         refuse(f"--for: {error}")
     try:
-        with open_redis_now(settings) as client:
-            Pauses(client).set(named or [ALL], wanted)
-    except (redis.RedisError, OSError, ValueError) as error:
-        say(redis_trouble(settings, error))
-        sys.exit(1)
+        with use_redis(settings) as client:
+            pauses = Pauses(client)
+            before = pauses.read()
+            pauses.set(named or [ALL], wanted)
+    except RedisTrouble as error:
+        fail(str(error))
     say(f"{', '.join(named) or 'all hosts'}: {wanted}", err=False)
+    for name in named or [ALL]:
+        replaced = before.get(name)
+        if replaced and replaced.holds(time.time()):
+            say(f"{'all hosts' if name == ALL else name}: was {one_line(replaced)}", err=False)

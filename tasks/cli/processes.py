@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 import psutil
 
@@ -45,8 +45,10 @@ class ChildEnded(Exception):
 class Child:
     """One process in a session of its own, the last lines of its output, and whether it said it is ready."""
 
-    def __init__(self, name: str, popen: subprocess.Popen[str], ready: str, stop: int, late: bool) -> None:
-        self.name, self.popen, self.stop_signal, self.late = name, popen, stop, late
+    def __init__(
+        self, name: str, popen: subprocess.Popen[str], ready: str, stop_signal: int, stop_last: bool
+    ) -> None:
+        self.name, self.popen, self.stop_signal, self.stop_last = name, popen, stop_signal, stop_last
         self.last_lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
         self.said_ready = threading.Event()
         self._ready = ready
@@ -72,12 +74,12 @@ class Child:
 class ProcessTree:
     """The children of this process. Leaving the context ends them all; so does a SIGKILL of this process.
 
-    `hurry` says whether to cut short the wait for them. `folder` is removed by the guard if this process
+    `stop_now` says whether to cut short the wait for them. `folder` is removed by the guard if this process
     can't do it any more.
     """
 
-    def __init__(self, hurry: Callable[[], bool], folder: Path | None = None) -> None:
-        self._hurry, self._folder = hurry, folder
+    def __init__(self, stop_now: Callable[[], bool], folder: Path | None = None) -> None:
+        self._stop_now, self._folder = stop_now, folder
         self._children: list[Child] = []
         self._threads: list[threading.Thread] = []
 
@@ -109,10 +111,10 @@ class ProcessTree:
         sink: Sink,
         stdin: str | None = "",
         ready: str = "",
-        stop: int = signal.SIGTERM,
-        late: bool = False,
+        stop_signal: int = signal.SIGTERM,
+        stop_last: bool = False,
     ) -> Child:
-        """Starts a child. `stdin` is all of its input, None keeps that open; `late` ones end last.
+        """Starts a child. `stdin` is all of its input, None keeps that open; `stop_last`: after the others.
 
         Raises OSError where the program can't be started.
         """
@@ -127,7 +129,7 @@ class ProcessTree:
             errors="replace",
             start_new_session=True,
         )
-        child = Child(name, popen, ready, stop, late)
+        child = Child(name, popen, ready, stop_signal, stop_last)
         self._children.append(child)
         assert self._guard.stdin
         assert popen.stdin
@@ -158,14 +160,20 @@ class ProcessTree:
                 raise TimeoutError(f"{what}: not within {limit_s:g} s")
             time.sleep(_POLL_S)
 
+    def wait_for_end(self) -> NoReturn:
+        """Waits until a child ends, and raises ChildEnded."""
+        while True:
+            self.check()
+            time.sleep(_POLL_S)
+
     def stop(self) -> None:
         """Ends every child and what it started: in order first, within WARM_S, then by SIGKILL."""
-        for late in (False, True):
-            stage = [child for child in self._children if child.late is late]
+        for last in (False, True):
+            stage = [child for child in self._children if child.stop_last is last]
             for child in filter(Child.running, stage):
                 child.popen.send_signal(child.stop_signal)
             deadline = time.monotonic() + WARM_S
-            while any(map(Child.running, stage)) and time.monotonic() < deadline and not self._hurry():
+            while any(map(Child.running, stage)) and time.monotonic() < deadline and not self._stop_now():
                 time.sleep(_POLL_S)
             for child in filter(Child.running, stage):
                 child.kill_group()

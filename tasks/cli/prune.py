@@ -3,26 +3,32 @@
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any
 
 import click
 
-from tasks import PRUNE_TASK
-from tasks.cli.following import DONE, SKIPPED, Sent
-from tasks.cli.hosts import NO_HOST
-from tasks.cli.terminal import open_console, open_redis_now, redis_trouble, say, warn
-from tasks.cli.watching import Read, follow, show_table, showing
+from tasks.cli.celery_calls import has_worker, results, send
+from tasks.cli.follow_runs import follow, show_table, showing
+from tasks.cli.host_arguments import NAME_A_HOST, check_hosts
+from tasks.cli.run_rows import DONE, SKIPPED, Sent
+from tasks.cli.terminal import (
+    PATIENCE_S,
+    RedisTrouble,
+    fail,
+    open_console,
+    redis_trouble,
+    refuse,
+    say,
+    use_redis,
+    warn,
+)
 from worker.ages import to_until
 from worker.errors import UnknownHost
 from worker.limits import GRACE_S, message_limits
+from worker.redis_client import open_redis_at_once
 from worker.settings import Settings, get_settings
 
-if TYPE_CHECKING:
-    import redis
-    from rich.console import Console
-
 MARGIN_S = 180  # beyond the hard limit: a run whose worker was killed is done again within this
-PING_WAIT_S = 1
 SEE_THEM = "See them in Flower, with `holystone hosts`, or with `celery -A worker result TASK_ID`"
 
 # Decisions
@@ -30,11 +36,8 @@ SEE_THEM = "See them in Flower, with `holystone hosts`, or with `celery -A worke
 
 def choose_hosts(settings: Settings, named: Sequence[str]) -> tuple[list[str], list[str]]:
     """(hosts to prune, hosts left out for being off). Raises UnknownHost."""
-    for name in named:
-        if name not in settings.fleet:
-            raise UnknownHost(name, list(settings.fleet))
     if named:
-        return list(dict.fromkeys(named)), []
+        return check_hosts(settings, named), []
     enabled = [name for name, host in settings.fleet.items() if host.prune.enabled]
     return enabled, [name for name in settings.fleet if name not in enabled]
 
@@ -53,49 +56,7 @@ def longest_silence_s(settings: Settings, hosts: Sequence[str]) -> int:
     return max(settings.fleet[host].prune.timeout_s for host in hosts) + GRACE_S + MARGIN_S
 
 
-# Celery
-
-
-def send(settings: Settings, messages: Mapping[str, dict[str, Any]], runs: list[Sent]) -> None:
-    """Sends one message per host, and notes each in `runs`. Raises what the broker raises."""
-    from worker.celery import app
-
-    for host, options in messages.items():
-        # By name: importing the task would bring asyncssh.
-        runs.append(Sent(host, app.signature(PRUNE_TASK).apply_async(**options).id))
-
-
-def results(client: "redis.Redis") -> Read:
-    """Reads the results of all runs in one round trip, where Celery would subscribe to each."""
-    from worker.celery import app
-
-    def read(runs: Sequence[Sent]) -> list[Mapping[str, Any] | None]:
-        stored = client.mget([app.backend.get_key_for_task(run.task_id) for run in runs])
-        return [
-            app.backend.decode_result(text) if text else None for text in cast("list[str | None]", stored)
-        ]
-
-    return read
-
-
-def has_worker() -> bool:
-    """Whether any worker answers."""
-    from kombu.exceptions import OperationalError
-
-    from worker.celery import app
-
-    try:
-        return bool(app.control.ping(timeout=PING_WAIT_S, limit=1))
-    except (OperationalError, OSError):
-        return True  # Redis is the trouble then, and reading says so
-
-
 # The verb
-
-
-def _fail(text: str, status: int = 1) -> NoReturn:
-    say(text)
-    sys.exit(status)
 
 
 def _check_age(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -116,7 +77,7 @@ def prune(hosts: tuple[str, ...], until: str | None, all_: bool, dry_run: bool) 
     """Prune build caches now, and follow the runs.
 
     Without HOST: every configured host whose pruning is on. AGE and --all default to each host's settings.
-    Exits with 1 if any run failed, with 2 if nothing was sent for bad usage.
+    Exits with 1 if any run failed, 2 for wrong arguments (nothing was sent).
 
     The same for one host, in plain celery:
 
@@ -134,53 +95,42 @@ def prune(hosts: tuple[str, ...], until: str | None, all_: bool, dry_run: bool) 
     silence_s = longest_silence_s(settings, chosen)
     runs: list[Sent] = []
     try:
-        _send_and_follow(console, settings, messages, silence_s, runs)
+        _send(settings, messages, runs)
+        with open_redis_at_once(settings, PATIENCE_S) as client, showing(console) as show:
+            follow(runs, silence_s, results(client), has_worker, show)
     except KeyboardInterrupt:
-        _fail(_left(runs, "Stopped following"), 130)
+        fail(_left(runs, "Stopped following"), 130)
     show_table(console, runs, dry_run)
     if not all(run.over for run in runs):
-        _fail(_left(runs, f"Nothing changed for {silence_s} s; not waited any longer"))
+        fail(_left(runs, f"Nothing changed for {silence_s} s; not waited any longer"))
     sys.exit(0 if all(run.state in (DONE, SKIPPED) for run in runs) else 1)
 
 
 def _chosen(settings: Settings, named: Sequence[str]) -> list[str]:
     """The hosts to prune, and a line on those that are not."""
-    if named and not settings.fleet:
-        raise click.UsageError(NO_HOST)
     try:
         chosen, off = choose_hosts(settings, named)
     except UnknownHost as error:
-        raise click.UsageError(str(error)) from error
+        refuse(str(error) if settings.fleet else NAME_A_HOST)
     if not settings.fleet:
-        say(NO_HOST, err=False)
+        say(NAME_A_HOST, err=False)
     if off:
         say(f"Left out, pruning is off there: {', '.join(off)}", err=False)
     return chosen
 
 
-def _send_and_follow(
-    console: "Console",
-    settings: Settings,
-    messages: Mapping[str, dict[str, Any]],
-    silence_s: float,
-    runs: list[Sent],
-) -> None:
-    import redis
-
-    try:
-        client = open_redis_now(settings)
-        client.ping()  # Celery would retry for long before it says so
-    except (redis.RedisError, OSError, ValueError, TypeError) as error:
-        _fail(f"{redis_trouble(settings, error)}; nothing was sent")
+def _send(settings: Settings, messages: Mapping[str, dict[str, Any]], runs: list[Sent]) -> None:
+    """Sends all messages, or says how many were sent, and ends the command."""
     from kombu.exceptions import OperationalError
 
-    with client:
-        try:
-            send(settings, messages, runs)
-        except (redis.RedisError, OperationalError, OSError) as error:
-            _fail(f"{redis_trouble(settings, error)}; sent to {len(runs)} of {len(messages)} hosts")
-        with showing(console) as show:
-            follow(runs, silence_s, results(client), has_worker, show)
+    try:
+        with use_redis(settings):  # it answered a ping: Celery would try for long before it says so
+            try:
+                send(messages, runs)
+            except OperationalError as error:
+                raise RedisTrouble(redis_trouble(settings, error)) from error
+    except RedisTrouble as error:
+        fail(f"{error}; {f'sent to {len(runs)} of {len(messages)} hosts' if runs else 'nothing was sent'}")
 
 
 def _left(runs: Sequence[Sent], why: str) -> str:

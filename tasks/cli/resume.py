@@ -1,44 +1,60 @@
 """`holystone resume`: ends what `holystone pause` began."""
 
-import sys
 import time
+from collections.abc import Iterable, Mapping
 
 import click
 
-from tasks.cli.naming import check_hosts, refuse
-from tasks.cli.terminal import open_redis_now, redis_trouble, say
+from tasks.cli.host_arguments import check_hosts
+from tasks.cli.terminal import RedisTrouble, fail, one_line, refuse, say, use_redis
 from worker.errors import UnknownHost
-from worker.pause import Pauses, find_pause
+from worker.pause import ALL, Pause, Pauses
 from worker.settings import get_settings
+
+
+def after_hosts(hosts: Iterable[str], left: Mapping[str, Pause], now: float) -> list[str]:
+    """A line for each of these hosts, whose own pauses were ended; `left` are those that were not."""
+    fleet = left.get(ALL)
+    held = f"still {one_line(fleet)}; `holystone resume` without HOST ends that"
+    return [f"{host}: {held if fleet and fleet.holds(now) else 'resumed'}" for host in hosts]
+
+
+def after_fleet(fleet: Iterable[str], left: Mapping[str, Pause], now: float) -> list[str]:
+    """What is said once the fleet's pause was ended: a line for each host that has one of its own."""
+    own = {host: left[host] for host in fleet if host in left and left[host].holds(now)}
+    lines = [
+        f"{host}: still {one_line(pause)}; `holystone resume {host}` ends that" for host, pause in own.items()
+    ]
+    return [*lines, "all other hosts: resumed" if own else "all hosts: resumed"]
 
 
 @click.command()
 @click.argument("hosts", nargs=-1, metavar="[HOST]...")
-def resume(hosts: tuple[str, ...]) -> None:
-    """Resume HOSTs, or without HOST the whole fleet: every pause ends, those of single hosts too.
+@click.option("--all", "everything", is_flag=True, help="End every pause, those of single hosts too.")
+def resume(hosts: tuple[str, ...], everything: bool) -> None:
+    """Resume HOSTs, or without HOST the whole fleet.
 
-    Runs begin again when they are next due. Kept in Redis; no task stands behind it. A run now, in plain
-    celery:
+    It ends what `holystone pause` with the same HOSTs began, whoever began it: a HOST that was paused by its
+    name stays so when the fleet is resumed, which says by whom, and the other way round. Runs begin again
+    when they are next due. This is no Celery task, but a note in Redis. To prune now with plain Celery:
 
     \b
       celery -A worker call tasks.prune_build_cache --kwargs '{"host": "build-01"}'
     """
-    import redis
-
     settings = get_settings()
+    if hosts and everything:
+        refuse("--all resumes every host: leave out HOST")
     try:
         named = check_hosts(settings, hosts)
     except UnknownHost as error:
         refuse(str(error))
     try:
-        with open_redis_now(settings) as client:
+        with use_redis(settings) as client:
             pauses = Pauses(client)
-            pauses.clear(named or None)
+            pauses.clear(None if everything else named or [ALL])
             left = pauses.read()
-    except (redis.RedisError, OSError, ValueError) as error:
-        say(redis_trouble(settings, error))
-        sys.exit(1)
-    for host in named or ["all hosts"]:
-        fleet_pause = find_pause(left, host, time.time())
-        text = f"still {fleet_pause}; `holystone resume` without HOST ends that" if fleet_pause else "resumed"
-        say(f"{host}: {text}", err=False)
+    except RedisTrouble as error:
+        fail(str(error))
+    now = time.time()
+    lines = after_hosts(named, left, now) if named else after_fleet(settings.fleet, left, now)
+    say("\n".join(lines), err=False)

@@ -4,8 +4,9 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 PATIENCE_S = 3  # for Redis to connect, and to answer; a person is waiting
 PIPE_WIDTH = 1000  # no line is wrapped where a program reads it
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+class RedisTrouble(Exception):
+    """Redis can't be used; one line that says where it was looked for, without user and password."""
 
 
 def open_console() -> "Console":
@@ -56,6 +61,17 @@ def say(text: str, err: bool = True) -> None:
     click.echo(text, err=err)
 
 
+def fail(text: str, status: int = 1) -> NoReturn:
+    """Says `text`, and ends the command with `status`."""
+    say(text)
+    sys.exit(status)
+
+
+def refuse(text: str) -> NoReturn:
+    """Ends the command for wrong arguments, before it did anything."""
+    fail(text, 2)
+
+
 def warn(lines: Sequence[str], most: int = 5) -> None:
     """The first lines, on standard error."""
     for line in lines[:most]:
@@ -64,22 +80,23 @@ def warn(lines: Sequence[str], most: int = 5) -> None:
         say(f"warning: and {len(lines) - most} more; `holystone hosts` shows all")
 
 
-def open_redis_now(settings: "Settings") -> "redis.Redis":
-    """A client that answers or fails within seconds, where a worker's waits for Redis to come back.
+@contextmanager
+def use_redis(settings: "Settings") -> Iterator["redis.Redis"]:
+    """A client that answered a ping, and answers or fails within seconds.
 
-    Raises ValueError where the URL makes no sense.
+    Raises RedisTrouble, also for what goes wrong with Redis, or with what it holds, in the body.
     """
     import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
 
-    return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=PATIENCE_S,
-        socket_connect_timeout=PATIENCE_S,
-        retry=Retry(NoBackoff(), 0),
-    )
+    from worker.redis_client import open_redis_at_once
+
+    try:
+        with open_redis_at_once(settings, PATIENCE_S) as client:
+            client.ping()
+            yield client
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:
+        # ValueError, TypeError: of the URL, or of what is kept there
+        raise RedisTrouble(redis_trouble(settings, error)) from error
 
 
 def redis_trouble(settings: "Settings", error: Exception) -> str:

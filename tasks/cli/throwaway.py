@@ -19,7 +19,8 @@ import psutil
 from tasks.cli.local_redis import is_listening
 from tasks.cli.processes import ProcessTree
 from tasks.cli.programs import BINARIES, CannotStart, Programs, beside
-from tasks.cli.throwaway_config import LOOPBACK, containerd_config, own_passwd, sshd_config
+from tasks.cli.services import LOOPBACK
+from tasks.cli.throwaway_config import containerd_config, own_passwd, sshd_config
 
 DISK_MB = 512
 _START_S = 40
@@ -98,8 +99,8 @@ class ThrowawayHost:
                 cwd=self._folder,
                 sink=lambda name, line: None,
                 stdin=None,
-                stop=signal.SIGKILL,
-                late=True,
+                stop_signal=signal.SIGKILL,
+                stop_last=True,
             )
             self._tree.wait_for(self._ready, _START_S, "the engine and sshd answer")
         except TimeoutError as error:

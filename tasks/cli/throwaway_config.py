@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
+from tasks.cli.services import LOOPBACK
 
 
 def own_passwd(text: str, home: Path) -> str:

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from tasks.cli.naming import refuse
-from tasks.cli.terminal import one_line, say, warn
+from tasks.cli.terminal import fail, one_line, refuse, say, warn
 from worker.errors import HolystoneError, UnknownHost
 from worker.hosts import Host
 from worker.settings import Settings, get_settings
@@ -68,11 +67,6 @@ def question(host: str, key: "HostKey") -> str:
     )
 
 
-def _fail(text: str) -> NoReturn:
-    say(one_line(text))
-    sys.exit(1)
-
-
 def _check_fingerprint(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     if value is None:
         return None
@@ -107,7 +101,7 @@ def trust(host: str, fingerprint: str | None) -> None:
         warn(settings.warnings)  # it may have been left out
         refuse(str(error))
     except HolystoneError as error:
-        _fail(str(error))
+        fail(one_line(error))
     if found.is_local:
         refuse(f"{host} is this machine: it is reached without ssh, and needs no key")
     if fingerprint is None and not sys.stdin.isatty():
@@ -115,9 +109,9 @@ def trust(host: str, fingerprint: str | None) -> None:
     try:
         _trust(found, settings, fingerprint)
     except HolystoneError as error:
-        _fail(str(error))
+        fail(one_line(error))
     except OSError as error:
-        _fail(f"{error.filename or 'known_hosts'} can't be written: {error.strerror or error}")
+        fail(one_line(f"{error.filename or 'known_hosts'} can't be written: {error.strerror or error}"))
     except (KeyboardInterrupt, click.Abort):
         click.echo()
         sys.exit(130)
@@ -129,7 +123,7 @@ def _trust(host: Host, settings: Settings, fingerprint: str | None) -> None:
 
     key = asyncio.run(fetch_host_key(host, settings, fingerprint))
     if refusal := decide_refusal(host.name, key, fingerprint):
-        _fail(refusal)
+        fail(one_line(refusal))
     if key.standing is Standing.KNOWN:
         say(
             f"{host.name}: {key.kind.upper()} {key.fingerprint} is known already; nothing was added",
@@ -140,6 +134,6 @@ def _trust(host: Host, settings: Settings, fingerprint: str | None) -> None:
     if fingerprint is None:
         say(question(host.name, key), err=False)
         if click.prompt("", default="", show_default=False, prompt_suffix="> ").strip() != "yes":
-            _fail("nothing was added")
+            fail("nothing was added")
     add_line(key.file, key.line)
     say(f"{host.name}: {key.kind.upper()} {key.fingerprint} was added to {key.file}", err=False)

@@ -58,11 +58,35 @@ def test_the_fleet_s_pause_outlasts_a_host_s_resume(host: LocalHost, tmp_path: P
     assert host.client.run("local")["outcome"] == "done"
 
 
+def test_a_host_s_pause_outlasts_the_fleet_s_resume_which_says_so(host: LocalHost, tmp_path: Path) -> None:
+    holystone(host.env, "pause", "local", "--by", "ops", tmp=tmp_path)
+    holystone(host.env, "pause", "--for", "2h", "--by", "someone else", tmp=tmp_path)
+    said = holystone(host.env, "resume", tmp=tmp_path).output()
+    assert said.splitlines() == [
+        "local: still paused by ops until resumed; `holystone resume local` ends that",
+        "all other hosts: resumed",
+    ]
+    assert host.client.run("local")["reason"] == "paused by ops until resumed"
+    assert row(host, tmp_path, host.dead[0])["paused"] is None
+    assert holystone(host.env, "resume", "--all", tmp=tmp_path).output() == "all hosts: resumed\n"
+    assert host.client.run("local")["outcome"] == "done"
+
+
+def test_the_last_pause_of_a_host_wins_and_names_the_one_that_it_replaces(
+    host: LocalHost, tmp_path: Path
+) -> None:
+    holystone(host.env, "pause", "local", "--by", "ops", tmp=tmp_path)
+    said = holystone(host.env, "pause", "local", "--for", "2h", "--by", "me", tmp=tmp_path).output()
+    assert re.fullmatch(r"local: paused by me until 20\S+Z\nlocal: was paused by ops until resumed\n", said)
+    assert f"local: {host.client.run('local')['reason']}" == said.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
         (["pause", "elsewhere"], "'elsewhere' is not a configured host; known: local"),
         (["resume", "*"], "'*' is not a configured host; known: local"),
+        (["resume", "local", "--all"], "--all resumes every host: leave out HOST"),
         (["pause", "--for", "soon"], "--for: 'soon' is not an age"),
     ],
 )

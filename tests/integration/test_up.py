@@ -146,7 +146,7 @@ def test_without_hosts_it_starts_and_says_how_to_name_one(tmp_path: Path, redis:
     up = Up(tmp_path, "", redis.url)
     try:
         up.ready()
-        assert "HOLYSTONE_HOSTS=ssh://user@host" in up.process.log()
+        assert "HOLYSTONE_HOSTS=ssh://user@" in up.process.log()
         assert "was running already" in up.process.log()
         assert up.process.terminate(30) == 0
         up.check_gone()

@@ -38,7 +38,7 @@ MEMORY = HostMemory(
 )
 KNOWN = Known(
     memory={"local": MEMORY},
-    looks={"local": HostMemory(last_error="CommandFailed: df")},
+    watch_memory={"local": HostMemory(last_error="CommandFailed: df")},
     disks={"local": DiskMemory(FileSystem("/", 1000, 85))},
     running={"local": None},
     due={"local": NOW + 14_400},

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import redis
+from kombu.exceptions import OperationalError
 
+from tasks.cli import prune
 from tasks.cli.prune import MARGIN_S, choose_hosts, longest_silence_s, message
+from tasks.cli.run_rows import Sent
 from worker.errors import UnknownHost
 from worker.limits import GRACE_S
 from worker.settings import Settings, load_settings
@@ -57,3 +61,27 @@ def test_a_message_carries_the_hosts_own_limits_and_only_what_was_given(settings
 def test_the_slowest_host_says_how_long_to_wait(settings: Settings) -> None:
     assert longest_silence_s(settings, ["build-01", "build-02"]) == 900 + GRACE_S + MARGIN_S
     assert longest_silence_s(settings, ["build-01"]) == 120 + GRACE_S + MARGIN_S
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), redis.ConnectionError("gone")])
+@pytest.mark.parametrize(("sent", "told"), [(0, "nothing was sent"), (1, "sent to 1 of 2 hosts")])
+def test_a_broker_that_goes_away_is_a_line_that_says_how_many_were_sent(
+    settings: Settings,
+    error: Exception,
+    sent: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def send(messages: object, runs: list[Sent]) -> None:
+        runs += [Sent("build-01", "id")] * sent
+        raise error
+
+    monkeypatch.setattr(redis.Redis, "ping", lambda client: True)
+    monkeypatch.setattr(prune, "send", send)
+    with pytest.raises(SystemExit) as ended:
+        prune._send(settings, {"build-01": {}, "build-02": {}}, [])
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Redis at 127.0.0.1:6379 (HOLYSTONE_REDIS_URL) can't be used: ")
+    assert line.endswith(f"; {told}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import redis
 
-from tasks.cli.terminal import ago, format_seconds, one_line, redis_trouble
+from tasks.cli.terminal import RedisTrouble, ago, format_seconds, one_line, redis_trouble, use_redis
 from worker.settings import Settings
 
 
@@ -59,3 +61,28 @@ def test_redis_trouble_names_the_place_once_and_the_reason() -> None:
         redis_trouble(settings, error)
         == "Redis at db:7 (HOLYSTONE_REDIS_URL) can't be used: Connection refused"
     )
+
+
+@pytest.mark.parametrize("url", ["redis://:hu/sh@db:1/0", "redis://:hush@db:1/0?nonsense=1"])
+def test_a_url_that_makes_no_sense_is_redis_trouble_without_its_password(url: str) -> None:
+    settings = Settings(redis_url=url)
+    with pytest.raises(RedisTrouble, match="HOLYSTONE_REDIS_URL") as failure, use_redis(settings):
+        pytest.fail("nothing is to be asked of it")
+    assert not re.search("hu/?sh", str(failure.value))
+
+
+@pytest.mark.parametrize("error", [redis.ResponseError("WRONGTYPE"), ValueError("could not convert: 'x'")])
+def test_what_goes_wrong_while_redis_is_used_is_redis_trouble(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis.Redis, "ping", lambda client: True)
+    settings = Settings(redis_url="redis://db:1/0")
+    with pytest.raises(RedisTrouble, match=r"^Redis at db:1 ") as failure, use_redis(settings):
+        raise error
+    assert failure.value.__cause__ is error
+
+
+def test_an_error_that_is_not_of_redis_stays_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis.Redis, "ping", lambda client: True)
+    with pytest.raises(KeyError), use_redis(Settings(redis_url="redis://db:1/0")):
+        raise KeyError

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tasks.cli.host_arguments import NAME_A_HOST
 from tasks.cli.narration import result_line
 from tasks.cli.processes import Child, ChildEnded
-from tasks.cli.up import NO_HOSTS, summary, told
+from tasks.cli.services import told
+from tasks.cli.up import summary
 from worker.settings import load_settings
 
 
@@ -24,7 +26,7 @@ def test_summary_says_what_runs_where_and_how_to_name_a_host(tmp_path: Path) -> 
     text = summary_text(tmp_path)
     assert "redis://127.0.0.1:1/0 (started here)" in text
     assert "http://127.0.0.1:5555" in text
-    assert NO_HOSTS in text
+    assert NAME_A_HOST in text
 
 
 def test_summary_names_hosts_and_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +34,7 @@ def test_summary_names_hosts_and_warnings(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOLYSTONE_PRUNE_UNTIL", "garbage")
     text = summary_text(tmp_path)
     assert "a: every 21600 s, cache unused for 24h" in text
-    assert NO_HOSTS not in text
+    assert NAME_A_HOST not in text
     assert "HOLYSTONE_PRUNE_UNTIL" in text
     assert "host left out: 'ssh://-x'" in text
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.cli.naming import check_hosts
+from tasks.cli.host_arguments import check_hosts
 from tasks.cli.pause import make_pause
+from tasks.cli.resume import after_fleet, after_hosts
 from worker.errors import UnknownHost
 from worker.fleet import HostSettings
 from worker.hosts import parse_host
@@ -70,6 +71,44 @@ def test_a_pause_lasts_as_long_as_it_was_asked_to() -> None:
 def test_a_length_that_is_no_time_is_refused(length: str) -> None:
     with pytest.raises(ValueError, match="age"):
         make_pause("me", length, NOW)
+
+
+@pytest.mark.parametrize(
+    ("left", "lines"),
+    [
+        ({}, ["build-01: resumed", "build-02: resumed"]),
+        ({ALL: ENDED}, ["build-01: resumed", "build-02: resumed"]),
+        (
+            {ALL: FOR_GOOD},
+            [
+                f"build-0{number}: still paused by d until resumed; `holystone resume` without HOST ends that"
+                for number in (1, 2)
+            ],
+        ),
+    ],
+)
+def test_a_resumed_host_is_told_of_the_fleet_s_pause(left: dict[str, Pause], lines: list[str]) -> None:
+    assert after_hosts(["build-01", "build-02"], left, NOW) == lines
+
+
+@pytest.mark.parametrize(
+    ("left", "lines"),
+    [
+        ({}, ["all hosts: resumed"]),
+        ({"build-02": ENDED, "gone": FOR_GOOD}, ["all hosts: resumed"]),
+        (
+            {"build-02": Pause("a\nb", None)},
+            [
+                "build-02: still paused by a b until resumed; `holystone resume build-02` ends that",
+                "all other hosts: resumed",
+            ],
+        ),
+    ],
+)
+def test_a_resumed_fleet_is_told_of_the_hosts_that_have_a_pause_of_their_own(
+    left: dict[str, Pause], lines: list[str]
+) -> None:
+    assert after_fleet(["build-01", "build-02"], left, NOW) == lines
 
 
 def test_only_configured_hosts_can_be_paused() -> None:

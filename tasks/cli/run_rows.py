@@ -1,4 +1,4 @@
-"""Runs that were sent, as far as their results tell (pure)."""
+"""Runs that were sent, as far as their results tell: their lines and rows (pure)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

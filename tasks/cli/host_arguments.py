@@ -1,12 +1,14 @@
-"""Hosts that are named on the command line, and what is said where they make no sense."""
+"""The hosts that are named on the command line."""
 
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from tasks.cli.terminal import say
 from worker.errors import UnknownHost
 from worker.settings import Settings
+
+NAME_A_HOST = (
+    'No host is configured. Name one: HOLYSTONE_HOSTS=ssh://user@build-01 (or "local"), in the environment, '
+    "in .env, or as [hosts.build-01] in holystone.toml."
+)
 
 
 def check_hosts(settings: Settings, named: Sequence[str]) -> list[str]:
@@ -15,8 +17,3 @@ def check_hosts(settings: Settings, named: Sequence[str]) -> list[str]:
         if name not in settings.fleet:
             raise UnknownHost(name, list(settings.fleet))
     return list(dict.fromkeys(named))
-
-
-def refuse(text: str) -> NoReturn:
-    say(text)
-    sys.exit(2)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tasks.cli.following import FAILED, HEADER, PREVIEW_HEADER, Sent, advance, cells, line, live_lines
+from tasks.cli.run_rows import FAILED, HEADER, PREVIEW_HEADER, Sent, advance, cells, line, live_lines
 from tasks.cli.terminal import format_seconds
 
 if TYPE_CHECKING:

@@ -1,0 +1,50 @@
+"""What the verbs ask of Celery: to send runs, what came of them, and whether a worker answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from tasks import PRUNE_TASK
+from tasks.cli.follow_runs import Read
+from tasks.cli.run_rows import Sent
+
+if TYPE_CHECKING:
+    import redis
+
+PING_WAIT_S = 1
+
+
+def send(messages: Mapping[str, dict[str, Any]], runs: list[Sent]) -> None:
+    """Sends a message per host, {host: arguments of apply_async}, and notes each in `runs`.
+
+    Raises what the broker raises: redis.RedisError, kombu's OperationalError, OSError.
+    """
+    from worker.celery import app
+
+    for host, options in messages.items():
+        # By name: importing the task would bring asyncssh.
+        runs.append(Sent(host, app.signature(PRUNE_TASK).apply_async(**options).id))
+
+
+def results(client: "redis.Redis") -> Read:
+    """Reads the results of all runs in one round trip, where Celery would subscribe to each."""
+    from worker.celery import app
+
+    def read(runs: Sequence[Sent]) -> list[Mapping[str, Any] | None]:
+        stored = client.mget([app.backend.get_key_for_task(run.task_id) for run in runs])
+        return [
+            app.backend.decode_result(text) if text else None for text in cast("list[str | None]", stored)
+        ]
+
+    return read
+
+
+def has_worker() -> bool:
+    """Whether any worker answers."""
+    from kombu.exceptions import OperationalError
+
+    from worker.celery import app
+
+    try:
+        return bool(app.control.ping(timeout=PING_WAIT_S, limit=1))
+    except (OperationalError, OSError):
+        return True  # Redis is the trouble then, and reading says so
