@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from tests.support.build_cache import cache_bytes, wait_until_unused_for
 from tests.support.compose_host import PROJECT, ComposeHost
+from tests.support.paths import CHECKOUT
 from tests.support.processes import descendants
 from tests.support.requirements import require_docker_host
 from tests.support.waiting import wait_until
@@ -371,6 +373,28 @@ def test_a_service_that_crashes_is_started_again(stack: ComposeHost, service: st
         detail=lambda: stack.inspect(service, "{{json .State}}"),
     )
     assert stack.inspect(service, "{{.RestartCount}}") == "1"
+
+
+def test_a_backup_as_the_docs_say_brings_everything_back(stack: ComposeHost) -> None:
+    back_up, restore = commands_of("Back up")
+    before = stored_results(stack)
+    assert before
+
+    stack.run("sh", "-ec", f"cd {PROJECT}\n{back_up}", timeout_s=120)
+    later = prune_by_hand(stack)
+    wait_for_report(stack, later, 60)
+    stack.run("sh", "-ec", f"cd {PROJECT}\n{restore}", timeout_s=180)
+
+    after = stored_results(stack)
+    assert before.items() <= after.items()
+    assert f"celery-task-meta-{later}" not in after
+
+
+def commands_of(heading: str) -> list[str]:
+    """The blocks of commands below a heading of docs/operations.md."""
+    text = (CHECKOUT / "docs/operations.md").read_text()
+    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
 
 
 def finished_runs(host: ComposeHost) -> list[dict[str, Any]]:
