@@ -60,8 +60,8 @@ def match_events(
 
     `own` are the prunes that this run has made meanwhile. An event says neither who pruned nor what, so it
     may be of somebody else's prune: of one that ran when ours was sent, or of one after ours was cancelled,
-    which makes no event. The engine keeps 256 events of all kinds: none here does not mean that the prune has
-    not ended.
+    which makes no event; or of a counted pass of ours, where that one made none. The engine keeps 256 events
+    of all kinds: none here does not mean that the prune has not ended.
     """
     others = sorted(events, key=lambda event: event.ts)
     for pruned in own:
@@ -109,6 +109,8 @@ def decide_known_by(
     """How the last prune is known to have ended; None where it may still run. In doubt it may."""
     if event is not None:
         return "event"
+    if is_pruning:  # records go first, what they held is freed after
+        return None
     if anything_left is False:
         return "records"
     return "process" if is_pruning is False else None
@@ -117,7 +119,8 @@ def decide_known_by(
 def decide_wait(followed: Followed | None, task_id: str, trigger: str, now: float, interval_s: int) -> bool:
     """Whether a run leaves the engine alone because a left prune may still run.
 
-    Not one sent by hand, nor one that follows up its own, nor any after an interval: these queue behind it.
+    Not one sent by hand, nor where the last one left is its own (tried again), nor once an interval has
+    passed since: these queue behind it in the engine.
     """
     if followed is None or followed.ended or trigger == "manual":
         return False
@@ -144,7 +147,10 @@ def lost_bytes(
 
 
 def count_reclaimed(prune: LeftPrune, event: PruneEvent | None, lost: int | None = None) -> Count:
-    """The engine's own word if there is one; else the more of two that are rather too little."""
+    """The engine's own word if there is one; else the more of what it printed and what was `lost`.
+
+    Both of these are rather too little.
+    """
     if event is not None:
         return Count(event.reclaimed_bytes, "event")
     if lost and lost > (prune.printed_bytes or 0):

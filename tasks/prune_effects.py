@@ -33,9 +33,10 @@ def left_prune(
     run: Run, arguments: PruneArguments, progress: Progress, engine: Engine, cache_bytes: int | None
 ) -> LeftPrune:
     """The prune that this run is about to send. `cache_bytes` is the last known size of the build cache."""
-    # With another prune before it rather too late, or that one's event could be taken for its own.
+    # After another prune rather too late than too early: else that one's event could be taken for this one's.
     clock_read_at = progress.looked_at if progress.passes or progress.followed else progress.looked_until
     step, before = progress.steps[-1], progress.after
+    reclaimed = sum_reclaimed(progress.passes) or 0  # since the cache was read
     return LeftPrune(
         task_id=run.task_id,
         host=run.host,
@@ -46,5 +47,5 @@ def left_prune(
         begun_ts=engine_ts(engine, clock_read_at, progress.sent_at),
         # The disk was read before the first pass of this age.
         free_bytes=before.free_bytes + (sum_reclaimed(step.passes) or 0) if before else None,
-        cache_bytes=cache_bytes,
+        cache_bytes=None if cache_bytes is None else max(0, cache_bytes - reclaimed),
     )

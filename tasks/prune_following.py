@@ -72,8 +72,7 @@ async def follow(shell: Shell, memory: Memory, engine: Engine, looked_at: float)
     if events[-1] is None:
         records = await _ask_records(shell)
         anything_left = is_anything_left(prunes, records)
-        if anything_left is not False:
-            is_pruning = await _ask_processes(shell)
+        is_pruning = await _ask_processes(shell)
         if decide_known_by(None, anything_left, is_pruning):
             argv = events_argv_for(prunes, engine_ts(engine, looked_at, time.monotonic()))
             events = match_events(prunes, await _ask_events(shell, argv))  # the records waited for its end

@@ -83,7 +83,7 @@ async def prune(
 
 
 async def _prune_once(shell: Shell, step: Step, all: bool, progress: Progress, journal: PruneJournal) -> None:
-    progress.sent_at = time.monotonic()  # for the journal
+    progress.sent_at = time.monotonic()  # for the note; set again below, as Redis may keep it waiting
     await asyncio.to_thread(journal.begin)
     progress.printed.clear()
     progress.pruning, progress.sent_at = True, time.monotonic()

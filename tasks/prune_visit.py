@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 
-from tasks.disk_policy import LADDER_EVERY_S
+from tasks.disk_policy import CACHE_EVERY_S, LADDER_EVERY_S
 from tasks.followed import decide_wait
 from tasks.prune_effects import left_prune
 from tasks.prune_following import follow, follow_overtaken
@@ -60,12 +60,13 @@ async def _work(
         raise Skipped(MAY_STILL_RUN)
     if arguments.trigger == "manual":  # an early one must not make the scheduled one wait
         await asyncio.to_thread(memory.record_start, run.host, run.task_id, run.due_ts)
-    cache_bytes = await asyncio.to_thread(Disks(memory.client).build_cache_bytes, run.host)
+    since_ts = time.time() - 2 * CACHE_EVERY_S
+    cache_bytes = await asyncio.to_thread(Disks(memory.client).build_cache_bytes, run.host, since_ts)
     earlier = followed if followed and not followed.ended else None
     progress.journal = PruneJournal(
         memory,
         engine.id,
-        ttl_s=2 * interval_s,  # the next visit may come late
+        ttl_s=arguments.policy.timeout_s + 2 * interval_s,  # the next visit may come late
         describe=lambda: left_prune(run, arguments, progress, engine, cache_bytes),
         earlier=earlier,
     )

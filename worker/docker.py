@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from worker.sizes import parse_size
+from worker.sizes import MOST, parse_size
 
 T = TypeVar("T")
 
 _TOTAL = re.compile(r"^(?:Total reclaimed space|Total):(.*)$", re.MULTILINE)
-_ROW = re.compile(r"\S+\s+(?:true|false)\s+(\S+)\s")
+_ROW = re.compile(r"^\S+[ \t]+(?:true|false)[ \t]+(\S+)[ \t].*\n", re.MULTILINE)
 _DF = re.compile(r"\s(\d{1,19})\s+(-?\d{1,19})\s+(-?\d{1,19})\s+\d{1,3}%\s", re.ASCII)
 _RECLAIMED = re.compile(r"\d{1,16}", re.ASCII)  # below 10 PB, so that totals stay in 64 bits
 
@@ -77,10 +77,9 @@ def parse_pruned_rows(stdout: str) -> int | None:
 
     They are printed one by one, as records go; without buildx nothing is printed before the end.
     """
-    lines = [line for line in stdout.splitlines(keepends=True) if line.endswith("\n")]
-    sizes = [parse_size(row[1]) for line in lines if (row := _ROW.match(line))]
+    sizes = [parse_size(row[1]) for row in _ROW.finditer(stdout)]
     known = [size for size in sizes if size is not None]
-    return sum(known) if known else None
+    return sum(known) if known and sum(known) < MOST else None
 
 
 def _is_header(line: str) -> bool:

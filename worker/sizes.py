@@ -7,7 +7,7 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _FACTORS: dict[str, int] = {unit.lower(): 1000**power for power, unit in enumerate(_DECIMAL)} | {
     unit.lower(): 1024**power for power, unit in enumerate(_BINARY)
 }
-_MOST = 2**63  # an engine counts in int64; more is nonsense
+MOST = 10**16  # 10 PB; more is nonsense, and would not fit when summed
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?)\s*([kmgtp]?i?b)", re.ASCII | re.IGNORECASE)
 
 
@@ -18,7 +18,7 @@ def parse_size(text: str) -> int | None:
     if match is None or factor is None:
         return None
     size = float(match[1]) * factor
-    return round(size) if size < _MOST else None
+    return round(size) if size < MOST else None
 
 
 def format_size(size: int) -> str:

@@ -36,6 +36,7 @@ class RecordingShell:
             "builder": inspected(cli),
             "system": read(cli, "system_df.json"),
             "df": read("df", "coreutils-9.txt"),
+            "pgrep": 1,
             **answers,
         }
 
@@ -161,11 +162,8 @@ class FakeMemory:
         return self
 
     def hmget(self, key: str, fields: list[str]) -> list[str | None]:
-        return [self.pauses.get(field) for field in fields]
-
-    def hget(self, key: str, field: str) -> str | None:
-        value = self.disks.get(key, {}).get(field)
-        return None if value is None else str(value)
+        kept = self.disks.get(key, self.pauses)
+        return [None if kept.get(field) is None else str(kept[field]) for field in fields]
 
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
         self.disks[key] = mapping

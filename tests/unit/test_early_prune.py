@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 
 import tasks.prune_build_cache as job
 from tasks import prune_visit
+from tasks.left_prunes import parse_note
 from tasks.prune_policy import DISABLED, NOT_EARLY, check_arguments, decide_age, reason_not_to_run
 from tests.unit.captured import BUILDX_013
 from tests.unit.fakes import FakeMemory, RecordingShell
 from worker.docker import FileSystem
-from worker.errors import CommandFailed
+from worker.errors import CommandFailed, CommandTimedOut
 from worker.fleet import HostSettings
 from worker.hosts import parse_host
 from worker.pause import ALL
@@ -37,10 +39,14 @@ def _df(percent: int) -> str:
 
 
 def _perform(
-    monkeypatch: pytest.MonkeyPatch, shell: RecordingShell, memory: FakeMemory, trigger: str = "disk"
+    monkeypatch: pytest.MonkeyPatch,
+    shell: RecordingShell,
+    memory: FakeMemory,
+    trigger: str = "disk",
+    soft_limit_s: float = 60,
 ) -> dict[str, Any]:
     monkeypatch.setattr(prune_visit, "connect", shell.connector())
-    request = SimpleNamespace(timelimit=(90, 60))
+    request = SimpleNamespace(timelimit=(90, soft_limit_s))
     task: Any = SimpleNamespace(request=request, soft_time_limit=900)
     settings, used = _settings(), memory
     arguments = check_arguments(settings, "build-01", None, None, False, trigger)
@@ -184,3 +190,30 @@ def test_a_pause_that_has_ended_or_is_another_hosts_holds_nothing_back(
     memory.pauses["build-01"] = json.dumps({"by": "ops@bastion", "until_ts": 1000.0})
     memory.pauses["build-02"] = json.dumps({"by": "ops@bastion", "until_ts": None})
     assert _perform(monkeypatch, RecordingShell(BUILDX_013), memory, "manual")["outcome"] == "done"
+
+
+def test_one_that_is_left_at_a_later_age_is_noted_with_what_was_there_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shell = RecordingShell(BUILDX_013, prunes=["Total:\t5kB\n", "Total:\t0B\n", "Total:\t3kB\n", None])
+    shell.answers_in_turn("df", [_df(95), _df(92)])
+    memory = FakeMemory()
+    memory.disks["holystone:disk:build-01"] = {"build_cache_bytes": 9000, "build_cache_ts": time.time()}
+    with pytest.raises(CommandTimedOut):
+        _perform(monkeypatch, shell, memory, soft_limit_s=0.3)
+    (left,) = parse_note(memory.note or "")
+    assert (left.until, left.cache_bytes, left.free_bytes) == ("6h", 1000, 8 * 1024 + 3000)
+
+
+@pytest.mark.parametrize(("hours", "known"), [(1.9, 9000), (2.1, None)])
+def test_an_old_size_of_the_cache_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, hours: float, known: int | None
+) -> None:
+    memory = FakeMemory()
+    ts = time.time() - hours * 3600
+    memory.disks["holystone:disk:build-01"] = {"build_cache_bytes": 9000, "build_cache_ts": ts}
+    shell = RecordingShell(BUILDX_013, prunes=[None], df=_df(95))
+    with pytest.raises(CommandTimedOut):
+        _perform(monkeypatch, shell, memory, soft_limit_s=0.3)
+    (left,) = parse_note(memory.note or "")
+    assert left.cache_bytes == known

@@ -113,6 +113,8 @@ def test_in_doubt_it_may_still_run(
     known_by = decide_known_by(event, anything_left, is_pruning)
     if event:
         assert known_by == "event"
+    elif is_pruning:
+        assert known_by is None
     elif anything_left is False:
         assert known_by == "records"
     elif is_pruning is False:

@@ -128,7 +128,7 @@ def test_without_its_event_the_records_tell_and_its_bytes_stay_unknown(events: s
     followed, memory = _follow(shell, LEFT)
     assert (followed.known_by, followed.reclaimed_bytes) == ("records", None)
     assert (memory.totals["build-01"], memory.note) == (0, None)
-    assert _asked(shell) == ["events", "system", "events", "df"]
+    assert _asked(shell) == ["events", "system", "pgrep", "events", "df"]
 
 
 def test_a_prune_that_ends_while_the_records_are_asked_for_is_told_by_its_event() -> None:
@@ -378,12 +378,11 @@ def test_a_prune_that_is_left_is_noted_with_all_that_following_it_takes(
     memory = FakeMemory()
     with suppress(CommandTimedOut, Retry):
         _perform(monkeypatch, shell, memory, soft_limit_s=0.3)
-    _, engine_id, note, ttl_s = [call for call in memory.calls if call[0] == "note_prunes"][-1]
-    assert note == memory.note
-    (left,) = parse_note(note)
+    _, engine_id, _, ttl_s = [call for call in memory.calls if call[0] == "note_prunes"][-1]
+    (left,) = parse_note(memory.note or "")
     assert left.begun_ts is not None
     assert NOW <= left.begun_ts < NOW + 5  # by the engine's clock, not this machine's
-    assert (engine_id, ttl_s) == (facts(CLASSIC)["ID"], 2 * 21_600)
+    assert (engine_id, ttl_s) == (facts(CLASSIC)["ID"], 120 + 2 * 21_600)
     assert abs(left.left_ts - time.time()) < 60
     assert replace(left, begun_ts=None) == LeftPrune(
         "next", "build-01", "24h", False, "classic", left.left_ts, None, _free_bytes() + 5_000_000
@@ -423,3 +422,68 @@ def test_an_old_gate_that_denies_the_questions_leaves_it_unknown_and_fails_nothi
     followed = asyncio.run(follow(shell, memory_, ENGINE, time.monotonic()))
     assert followed is not None
     assert (followed.ended, followed.reclaimed_bytes) == (False, None)
+
+
+def test_a_prune_that_a_gate_denies_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = GateDenied("build-01", "docker builder prune", "age below the minimum", 3600, 1, 1)
+    memory = FakeMemory()
+    with pytest.raises(GateDenied):
+        _perform(monkeypatch, RecordingShell(CLASSIC, prunes=[denied]), memory)
+    assert memory.note is None
+
+
+ROW = "abc\ttrue\t3MB\t2 days ago\n"
+
+
+@pytest.mark.parametrize(("passes", "printed"), [([ROW], 3_000_000), ([ROW, ""], None)])
+def test_what_the_pass_that_is_left_printed_is_noted(
+    monkeypatch: pytest.MonkeyPatch, passes: list[str], printed: int | None
+) -> None:
+    shell, memory = RecordingShell(BUILDX_013, prunes=["Total:\t3MB\n"]), FakeMemory()
+    real, left = shell.run, list(passes)
+
+    async def run(argv: Any, **how: Any) -> Any:
+        if "prune" in argv:
+            how["printed"] += left.pop(0).encode()
+            if not left:
+                raise HostUnreachable("lost")
+        return await real(argv, **how)
+
+    monkeypatch.setattr(shell, "run", run)
+    with pytest.raises(Retry):
+        _perform(monkeypatch, shell, memory)
+    (noted,) = parse_note(memory.note or "")
+    assert noted.printed_bytes == printed
+
+
+def test_rows_count_where_the_total_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory()
+    report = _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=[ROW + "Total:\tmuch\n"]), memory)
+    assert (report["reclaimed_bytes"], memory.totals["build-01"]) == (None, 3_000_000)
+
+
+def test_a_connection_that_is_lost_after_our_own_prune_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = RecordingShell(CLASSIC, events="", system="garbage", pgrep="4711\n")
+    memory = FakeMemory()
+    memory.note = to_note([LEFT])
+    real = shell.run
+
+    async def run(argv: Any, **how: Any) -> Any:
+        if "prune" in argv:
+            shell._answers["events"] = HostUnreachable("lost")
+        return await real(argv, **how)
+
+    monkeypatch.setattr(shell, "run", run)
+    assert _perform(monkeypatch, shell, memory, "manual")["outcome"] == "done"
+    assert memory.note is None
+
+
+def test_the_event_of_one_that_was_overtaken_is_waited_for() -> None:
+    memory: Any = FakeMemory()
+    memory.note = to_note([LEFT])
+    shell = RecordingShell(CLASSIC, events="")
+    shell.answers_in_turn("docker", ["", "", "", _event(NOW - 60)])
+    left = Followed(memory.note, (LEFT,))
+    followed = asyncio.run(follow_overtaken(shell, memory, ENGINE, time.monotonic(), left, []))
+    assert (followed.known_by, followed.reclaimed_bytes) == ("event", 5_000_000)
+    assert len(shell.sent) == 4

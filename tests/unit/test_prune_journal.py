@@ -27,12 +27,13 @@ def _journal(memory: FakeMemory, earlier: Followed | None = None) -> PruneJourna
 def _away(memory: FakeMemory, monkeypatch: pytest.MonkeyPatch, *methods: str) -> Callable[[], None]:
     """Redis is away for these until it is called."""
 
-    def fail(*_: Any) -> None:
-        raise redis.ConnectionError("away")
-
     for method in methods:
-        monkeypatch.setattr(memory, method, fail)
+        monkeypatch.setattr(memory, method, _fail)
     return monkeypatch.undo
+
+
+def _fail(*_: Any) -> None:
+    raise redis.ConnectionError("away")
 
 
 def test_it_is_noted_while_it_runs_and_counted_when_it_ends() -> None:
@@ -102,16 +103,94 @@ def test_a_redis_that_was_away_at_the_end_is_told_later(monkeypatch: pytest.Monk
     assert (memory.note, memory.totals["build-01"]) == (None, 5)
 
 
-def test_what_could_not_be_counted_is_counted_with_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_counted_is_counted_at_the_end_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = FakeMemory()
     journal = _journal(memory)
     journal.begin()
     back = _away(memory, monkeypatch, "settle_prune", "note_prunes")
     journal.end(5)
     journal.begin()
-    back()
     journal.end(2)
+    back()
+    journal.close()
     assert (memory.note, memory.totals["build-01"]) == (None, 7)
+
+
+def test_a_redis_that_is_away_is_tried_once_and_not_again_before_the_run_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = FakeMemory()
+    journal = _journal(memory)
+    tries = []
+
+    def fail(*values: Any) -> None:
+        tries.append(values)
+        _fail()
+
+    monkeypatch.setattr(memory, "note_prunes", fail)
+    for _ in range(3):
+        journal.begin()
+        journal.end(5)
+    assert len(tries) == 1
+    journal.close()
+    assert memory.totals["build-01"] == 15
+
+
+def test_what_could_not_be_counted_before_is_counted_where_the_next_one_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = FakeMemory()
+    journal = _journal(memory)
+    journal.begin()
+    back = _away(memory, monkeypatch, "settle_prune")
+    journal.end(5)
+    journal.begin()
+    back()
+    journal.leave(42)
+    (left,) = parse_note(memory.note or "")
+    assert (left.printed_bytes, memory.totals["build-01"]) == (42, 5)
+
+
+@pytest.mark.parametrize("method", ["settle_prune", "note_prunes"])
+def test_what_redis_did_though_its_answer_was_lost_is_not_done_twice(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    memory = FakeMemory()
+    journal, do = _journal(memory), getattr(memory, method)
+
+    def do_and_fail(*values: Any) -> None:
+        do(*values)
+        _fail()
+
+    monkeypatch.setattr(memory, method, do_and_fail)
+    journal.begin()
+    journal.end(5)
+    monkeypatch.undo()
+    journal.begin()
+    journal.end(2)
+    journal.close()
+    assert memory.note is None
+    # Where the count's own answer was lost, what came after it can't be told apart from it.
+    assert memory.totals["build-01"] == {"settle_prune": 5, "note_prunes": 7}[method]
+
+
+def test_another_run_s_note_stays_where_this_one_leaves_late() -> None:
+    memory = FakeMemory()
+    journal = _journal(memory)
+    journal.begin()
+    memory.note = to_note([EARLIER])
+    journal.leave(42)
+    assert memory.note == to_note([EARLIER])
+
+
+def test_a_note_that_expired_counts_nothing_twice() -> None:
+    memory = FakeMemory()
+    journal = _journal(memory)
+    journal.begin()
+    memory.note = None
+    journal.end(5)
+    journal.close()
+    assert (memory.note, memory.totals["build-01"]) == (None, 0)
 
 
 def test_one_that_could_not_be_noted_is_counted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
