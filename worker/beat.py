@@ -25,6 +25,8 @@ from worker.schedule import DUE_HEADER, turn_ts
 log = get_logger(__name__)
 
 BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of one
+LOOK_TASK = "tasks.watch_disk"  # its messages are most of what waits while there is no worker
+QUEUE_FLOOR = 1000  # messages; a queue shorter than this is never too long
 
 # It would take the lock without writing the schedule, which an empty Redis no longer has; tick does both.
 beat_init.disconnect(acquire_distributed_beat_lock)
@@ -40,13 +42,24 @@ class Entry(RedBeatSchedulerEntry):  # type: ignore[misc]
         return now if self.last_run_at is None else max(self.last_run_at + self.schedule.run_every, now)
 
 
+def is_too_long(messages: int, entries: int, was_too_long: bool) -> bool:
+    """Whether more messages wait than workers get to; expired ones stay in Redis until a worker meets them.
+
+    The queue is short again at half of that, so that the answer does not change with each message.
+    """
+    limit = max(3 * entries, QUEUE_FLOOR)
+    return messages > (limit / 2 if was_too_long else limit)
+
+
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     """RedBeat (memory and lock in Redis), and: never run is due now; messages carry when they were due;
-    a run that can't be sent stays due; Redis going away, or coming back empty, doesn't end beat."""
+    a run that can't be sent stays due; Redis going away, or coming back empty, doesn't end beat; while the
+    queue is too long, looks at disks are left out, so that they don't fill Redis."""
 
     Entry = Entry
     lock: Any = None
     _more_due = False
+    _queue_too_long = False
 
     def __init__(self, app: Any, **kwargs: Any) -> None:
         # Not in celeryconfig: whoever asks a worker for its settings would be shown the password in it.
@@ -63,6 +76,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     ) -> Any:
         before: datetime | None = entry.last_run_at
         entry = self.reserve(entry) if advance else entry
+        if self._queue_too_long and entry.task == LOOK_TASK:
+            return None
         headers = {DUE_HEADER: entry.last_run_at.timestamp()}
         try:
             sent = self.app.send_task(
@@ -111,9 +126,19 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         with client.pipeline(transaction=False) as pipe:
             pipe.zrangebyscore(key, 0, now, start=0, num=BATCH)
             pipe.zrangebyscore(key, f"({now}", now + self.max_interval, start=0, num=1)
-            due, next_due = pipe.execute()
+            pipe.llen(self.app.conf.task_default_queue)
+            due, next_due, messages = pipe.execute()
         self._more_due = len(due) == BATCH
+        self._note_queue(messages)
         return {entry.name: entry for entry in self._load([*due, *next_due])}
+
+    def _note_queue(self, messages: int) -> None:
+        was_too_long = self._queue_too_long
+        self._queue_too_long = is_too_long(messages, len(self.app.conf.beat_schedule), was_too_long)
+        if self._queue_too_long and not was_too_long:
+            log.warning("queue too long, no looks at disks sent", messages=messages)
+        elif was_too_long and not self._queue_too_long:
+            log.info("queue short again, looks at disks sent", messages=messages)
 
     def _load(self, keys: list[str]) -> Iterator[RedBeatSchedulerEntry]:
         client = get_redis(self.app)

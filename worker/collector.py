@@ -1,18 +1,19 @@
 """Puts the hosts' numbers on Flower's /metrics, which shows prometheus_client's default registry."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import redis
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from worker.disk_memory import disk_key
 from worker.logs import get_logger
+from worker.memory import host_memory_key
 from worker.metrics import JOBS, Fields, Known, make_families
-from worker.pause import Pauses
+from worker.pause import Pause, Pauses
+from worker.redis_client import open_redis_at_once
 from worker.settings import Settings, get_settings
 
 log = get_logger(__name__)
@@ -24,32 +25,38 @@ def read_known(settings: Settings) -> Known:
     """All in two round trips, however many hosts. Raises redis.RedisError, and ValueError for a bad URL."""
     hosts = list(settings.fleet)
     keys = [(job, host) for job in JOBS for host in hosts]
-    client = redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        encoding_errors="replace",
-        socket_timeout=PATIENCE_S,
-        socket_connect_timeout=PATIENCE_S,
-        retry=Retry(NoBackoff(), 0),
-    )
-    with client, client.pipeline(transaction=False) as pipe:
+    with open_redis_at_once(settings, PATIENCE_S) as client, client.pipeline(transaction=False) as pipe:
         for job, host in keys:
-            pipe.hgetall(f"holystone:{job}:host:{host}")
+            pipe.hgetall(host_memory_key(job, host))
         for host in hosts:
-            pipe.hgetall(f"holystone:disk:{host}")
+            pipe.hgetall(disk_key(host))
         found = [_fields(answer) for answer in pipe.execute(raise_on_error=False)]
-        pauses = Pauses(client).read()
+        pauses = _read_pauses(client)
     runs, disks = found[: len(keys)], found[len(keys) :]
     return Known(dict(zip(keys, runs, strict=True)), dict(zip(hosts, disks, strict=True)), pauses)
 
 
 def _fields(answer: object) -> Fields:
-    if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
-        return {}  # one strange key must not cost the others
+    if _is_strange_key(answer):
+        return {}
     if isinstance(answer, Exception):
         raise answer
     assert isinstance(answer, dict)
     return answer
+
+
+def _read_pauses(client: redis.Redis) -> Mapping[str, Pause]:
+    try:
+        return Pauses(client).read()
+    except redis.ResponseError as error:
+        if _is_strange_key(error):
+            return {}
+        raise
+
+
+def _is_strange_key(answer: object) -> bool:
+    """Whether it is Redis' answer that a key holds no hash; one such must not cost the other numbers."""
+    return isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE")
 
 
 class HostCollector(Collector):
@@ -60,16 +67,16 @@ class HostCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         settings = get_settings()
-        up = GaugeMetricFamily("holystone_redis_up", "Whether Redis could be read.")
+        up = GaugeMetricFamily("holystone_redis_up", "1 if Redis could be read at this scrape, else 0.")
         try:
-            known = read_known(settings)
-        except (redis.RedisError, OSError, ValueError) as error:
+            families = make_families(settings.fleet, read_known(settings), time.time())
+        except Exception as error:  # whatever it is, it must not cost the rest of Flower's page
             # Its text may hold parts of the URL.
-            log.warning("no numbers of hosts, Redis can't be read", error=type(error).__name__)
+            log.warning("no numbers of hosts", error=type(error).__name__)
             up.add_metric((), 0)
             return [up]
         up.add_metric((), 1)
-        return [up, *make_families(settings.fleet, known, time.time())]
+        return [up, *families]
 
 
 def register() -> None:

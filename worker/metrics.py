@@ -1,6 +1,5 @@
 """Every host's numbers as Prometheus metrics, from the settings and what Redis holds (pure)."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,29 +22,36 @@ JOBS: Mapping[str, Callable[[HostSettings], PrunePolicy | DiskPolicy]] = {
 _TASK, _HOST = ("task", "host"), ("host",)
 # Labels and help by name. A `_total` is a counter.
 METRICS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "holystone_enabled": (_TASK, "Whether runs are scheduled."),
-    "holystone_interval_seconds": (_TASK, "Time between two scheduled runs."),
-    "holystone_last_run_timestamp_seconds": (_TASK, "When the last run was due, or began if sent by hand."),
-    "holystone_last_success_timestamp_seconds": (_TASK, "When a run last succeeded."),
-    "holystone_last_duration_seconds": (_TASK, "How long the last success took."),
-    "holystone_last_reclaimed_bytes": (_TASK, "What the last success reclaimed, as the engine says."),
-    "holystone_reclaimed_bytes_total": (_TASK, "What all runs reclaimed, as the engine says."),
-    "holystone_consecutive_failures": (_TASK, "Failed runs since the last success."),
-    "holystone_failures_total": ((*_TASK, "error"), "Failed runs by type of error."),
+    "holystone_enabled": (_TASK, "1 if runs are scheduled, else 0."),
+    "holystone_interval_seconds": (_TASK, "Seconds between two scheduled runs."),
+    "holystone_last_run_timestamp_seconds": (
+        _TASK,
+        "Unix time when the last prune was due, or began if it was sent by hand.",
+    ),
+    "holystone_last_success_timestamp_seconds": (_TASK, "Unix time when a run last succeeded."),
+    "holystone_last_duration_seconds": (_TASK, "Seconds that the last successful run took."),
+    "holystone_last_reclaimed_bytes": (
+        _TASK,
+        "Bytes that the last successful prune reclaimed, as the engine says.",
+    ),
+    "holystone_reclaimed_bytes_total": (_TASK, "Bytes that all prunes reclaimed, as the engine says."),
+    "holystone_consecutive_failures": (_TASK, "Runs that failed since the last success."),
+    "holystone_failures_total": ((*_TASK, "error"), "Runs that failed, by type of error."),
     "holystone_skips_total": ((*_TASK, "reason"), "Runs that did nothing, by reason."),
-    "holystone_expired_messages_total": (_TASK, "Scheduled runs that no worker began in time."),
-    "holystone_paused": (_HOST, "Whether runs are paused."),
-    "holystone_disk_size_bytes": (_HOST, "Size of the file system that holds the engine's data."),
-    "holystone_disk_free_bytes": (_HOST, "What is free there."),
-    "holystone_disk_reading_timestamp_seconds": (_HOST, "When the disk was last read."),
-    "holystone_disk_alert_ratio": (_HOST, "Part of the disk in use from which on it counts as full."),
-    "holystone_build_cache_bytes": (_HOST, "Size of the build cache, as the engine says."),
+    "holystone_expired_messages_total": (_TASK, "Messages that expired before a worker began them."),
+    "holystone_paused": (_HOST, "1 if the host's runs are paused, else 0."),
+    "holystone_disk_size_bytes": (_HOST, "Size in bytes of the file system that holds the engine's data."),
+    "holystone_disk_free_bytes": (_HOST, "Free bytes of the file system that holds the engine's data."),
+    "holystone_disk_reading_timestamp_seconds": (_HOST, "Unix time when the disk was last read."),
+    "holystone_disk_alert_ratio": (_HOST, "Fraction of the disk in use at which an alert is sent."),
+    "holystone_build_cache_bytes": (_HOST, "Bytes of build cache, as the engine says."),
 }
 
 Fields = Mapping[str, str]  # a hash in Redis
 Family = CounterMetricFamily | GaugeMetricFamily
 _Sample = tuple[str, tuple[str, ...], float | None]  # metric, labels' values, None where nothing is known
 
+_TOO_LARGE = 2.0**63  # Redis counts no further; sums of larger ones may be no number
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ (),.'-]{0,79}", re.ASCII)  # no URL, no line of a host's output
 
 
@@ -82,12 +88,12 @@ def _run_samples(job: str, host: str, policy: PrunePolicy | DiskPolicy, fields: 
     key = (f"tasks.{job}", host)  # as in Flower's own metrics
     yield "holystone_enabled", key, policy.enabled
     yield "holystone_interval_seconds", key, policy.interval_s
-    yield "holystone_last_run_timestamp_seconds", key, _number(fields, "last_run_ts")
     yield "holystone_last_success_timestamp_seconds", key, _number(fields, "last_success_ts")
     yield "holystone_last_duration_seconds", key, _number(fields, "last_duration_s")
-    # 0 before the first: a counter that begins at 1 has not risen, says Prometheus.
     if isinstance(policy, PrunePolicy):
+        yield "holystone_last_run_timestamp_seconds", key, _number(fields, "last_run_ts")
         yield "holystone_last_reclaimed_bytes", key, _number(fields, "last_reclaimed_bytes")
+        # Counts begin at 0: one that begins at 1 has not risen, says Prometheus.
         yield "holystone_reclaimed_bytes_total", key, _number(fields, "total_reclaimed_bytes", 0)
     yield "holystone_consecutive_failures", key, _number(fields, "consecutive_failures", 0)
     yield "holystone_expired_messages_total", key, _number(fields, "expired", 0)
@@ -116,7 +122,7 @@ def _number(fields: Fields, field: str, missing: float | None = None) -> float |
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return number if 0 <= number < _TOO_LARGE else None
 
 
 def _count_by_name(fields: Fields, prefix: str) -> Counter[str]:

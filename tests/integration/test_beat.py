@@ -18,7 +18,7 @@ from tests.support.celery_processes import Beat
 from tests.support.client import environment
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from worker.beat import Scheduler
+from worker.beat import QUEUE_FLOOR, Scheduler, is_too_long
 from worker.schedule import DUE_HEADER, turn_ts
 
 QUEUE = "celery"
@@ -222,3 +222,44 @@ def test_more_due_runs_than_one_tick_takes_are_each_sent_once(
         sent.append((redis.client().llen(QUEUE), waits == 0))
     # The lock is renewed at each tick, so that not even ten thousand due runs outlast it.
     assert sent == [(2, True), (4, True), (5, False), (5, False)]
+
+
+def test_while_the_queue_is_too_long_prunes_are_sent_and_looks_at_disks_are_not(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    client = redis.client()
+    client.rpush(QUEUE, *["{}"] * (QUEUE_FLOOR + 1))  # as if no worker had been there for long
+    interval_s = 10
+
+    def sent() -> list[str]:
+        return [json.loads(text)["headers"]["task"] for text in client.lrange(QUEUE, 0, -1) if text != "{}"]
+
+    def next_look() -> float:
+        return client.zscore("redbeat::schedule", "redbeat:watch-disk:a") or 0.0
+
+    with start_beat(redis, tmp_path, "ssh://a", disk_enabled="true", disk_interval_s=interval_s) as beat:
+        wait_until(sent, 20, "the prune", detail=beat.log)
+        first = next_look()
+        wait_until(lambda: next_look() > first + interval_s, 40, "looks to be left out", detail=beat.log)
+        assert sent() == ["tasks.prune_build_cache"]
+        assert beat.log().count("queue too long") == 1
+        client.lrem(QUEUE, 0, "{}")  # a worker is back
+        wait_until(lambda: "tasks.watch_disk" in sent(), 40, "a look", detail=beat.log)
+        assert beat.log().count("queue short again") == 1
+
+
+@pytest.mark.parametrize(
+    ("messages", "entries", "was_too_long", "too_long"),
+    [
+        (1000, 2, False, False),  # a small fleet's burst
+        (1001, 2, False, True),
+        (6000, 2000, False, False),
+        (6001, 2000, False, True),
+        (3001, 2000, True, True),
+        (3000, 2000, True, False),
+    ],
+)
+def test_a_queue_is_too_long_at_three_messages_per_entry_and_short_again_at_half_of_that(
+    messages: int, entries: int, was_too_long: bool, too_long: bool
+) -> None:
+    assert is_too_long(messages, entries, was_too_long) == too_long

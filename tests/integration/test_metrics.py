@@ -97,7 +97,8 @@ def remember_everything(client: Any) -> None:
     Memory(client, "watch_disk").record_success("one", None, 0.5)
     disks.record("one", FileSystem("/var/lib/docker", size_bytes=100, free_bytes=40), NOW)
     disks.record_build_cache("one", 7, NOW)
-    Pauses(client).set(["one"], Pause("somebody", None))
+    Pauses(client).set(["one"], Pause("somebody", time.time() + 3600))
+    Pauses(client).set(["two:2222"], Pause("somebody", time.time() - 1))  # has ended
 
 
 def test_the_page_has_every_number_of_every_host(flower: Flower, memory: Any) -> None:
@@ -205,6 +206,9 @@ def test_no_garbage_in_redis_breaks_the_page(flower: Flower, memory: Any) -> Non
         "failures:\n# HELP": "1",
         b"failures:\xff": "2",
         'skips:"} 1\nholystone_redis_up 0': "3",
+        "skips:one": "1e308",
+        "skips:1": "1e308",
+        "skips:2": "1e308",
         "expired": "many",
     }
     memory.hset("holystone:prune_build_cache:host:one", mapping=garbage)
@@ -220,6 +224,16 @@ def test_no_garbage_in_redis_breaks_the_page(flower: Flower, memory: Any) -> Non
     assert skips == {"ran recently": 4, "other": 3}
     assert task not in page["holystone_expired_messages_total"]
     assert page["holystone_disk_free_bytes"] == {frozenset({("host", "one")}): 40}
+
+
+def test_pauses_that_can_t_be_read_cost_no_other_number(flower: Flower, memory: Any) -> None:
+    remember_everything(memory)
+    memory.delete("holystone:paused")
+    memory.set("holystone:paused", "no hash")
+    page = parse(fetch(flower))
+    assert page["holystone_redis_up"] == {frozenset(): 1}
+    assert set(METRICS) <= set(page)
+    assert set(page["holystone_paused"].values()) == {0}
 
 
 def test_without_redis_the_page_still_answers_and_comes_back_with_it(

@@ -28,6 +28,7 @@ LONGEST = (
     "test_demo_keeps_everything_up_until_ctrl_c",
     "test_a_half_open_connection_to_redis_is_left_within_a_minute",
     "test_the_hard_limit_ends_a_run_that_ignores_the_soft_one_and_a_dead_ones_lock_expires",
+    "integration/test_alert_rules",
     "integration/test_lost_links",
     "integration/test_host_behaviour",
     "integration/test_turns",

@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 import yaml
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import CollectorRegistry
 
-from tasks.prune_build_cache import MAY_STILL_RUN, RAN_RECENTLY, ROOM_AGAIN
+from tasks.prune_build_cache import RAN_RECENTLY
+from tasks.prune_visit import MAY_STILL_RUN, ROOM_AGAIN
 from tests.support.paths import CHECKOUT
 from worker import errors
 from worker.collector import HostCollector
@@ -23,7 +25,9 @@ from worker.metrics import METRICS, Known, make_families
 from worker.pause import ALL, Pause
 from worker.policies import UNWATCHED, PrunePolicy
 from worker.runs import ALREADY_RUNNING, PAUSED
+from worker.settings import Settings
 
+SECRET = "hunter2"
 NOW = 1_780_000_000.0
 POLICY = PrunePolicy(True, 21_600, "24h", False, 120, 0)
 FLEET = {
@@ -126,9 +130,8 @@ def test_each_host_has_its_own_settings() -> None:
 
 
 def test_a_look_at_a_disk_is_shown_as_a_prune_is_but_reclaims_nothing() -> None:
-    values = shown(
-        {"last_success_ts": "5", "failures:GivenUp": "1", "total_reclaimed_bytes": "1"}, job="watch_disk"
-    )
+    fields = {"last_success_ts": "5", "failures:GivenUp": "1", "total_reclaimed_bytes": "1"}
+    values = shown(fields | {"last_run_ts": "1"}, job="watch_disk")
     assert values == {
         "holystone_enabled": 0,
         "holystone_interval_seconds": 300,
@@ -154,7 +157,9 @@ def test_without_hosts_there_are_no_values() -> None:
 
 
 @pytest.mark.parametrize("field", ["last_success_ts", "last_reclaimed_bytes", "failures:A", "expired"])
-@pytest.mark.parametrize("garbage", ["text", "nan", "inf", "-1", "1e999", "0x10", "\ufffd", "1,5", " "])
+@pytest.mark.parametrize(
+    "garbage", ["text", "nan", "inf", "-1", "1e999", str(2**63), "0x10", "\ufffd", "1,5", " "]
+)
 def test_what_is_no_number_is_left_out(field: str, garbage: str) -> None:
     assert set(shown({field: garbage})) == set(shown()) - {"holystone_expired_messages_total"} | (
         {"holystone_expired_messages_total"} if field != "expired" else set()
@@ -172,6 +177,11 @@ def test_a_cleared_field_is_unknown_not_zero() -> None:
 def test_an_odd_name_is_counted_but_not_shown(name: str) -> None:
     values = shown({f"failures:{name}": "2", "failures:other": "1", "failures:GivenUp": "4"})
     assert values["holystone_failures_total"] == {"other": 3, "GivenUp": 4}
+
+
+def test_numbers_that_no_sum_can_hold_are_left_out() -> None:
+    counts = {f"failures:{number}": "1e308" for number in range(1, 4)} | {"failures:GivenUp": "4"}
+    assert shown(counts)["holystone_failures_total"] == {"GivenUp": 4}
 
 
 def test_every_error_and_every_reason_to_skip_is_shown_by_its_name() -> None:
@@ -201,8 +211,38 @@ def test_a_total_is_a_counter_and_nothing_else_is() -> None:
         assert isinstance(family, CounterMetricFamily) == name.endswith("_total")
 
 
+def test_every_help_is_a_sentence_that_names_a_unit_or_what_is_counted() -> None:
+    for name, (_, text) in METRICS.items():
+        assert text[0].isupper() or text.startswith("1 if ")
+        assert text.endswith(".")
+        assert ("Unix time" in text) == name.endswith("_timestamp_seconds")
+        assert ("ytes" in text) == ("_bytes" in name)
+
+
 def test_registering_reads_nothing() -> None:
     CollectorRegistry(auto_describe=True).register(HostCollector())  # sockets are off
+
+
+@pytest.mark.parametrize("step", ["read_known", "make_families"])
+@pytest.mark.parametrize(
+    "error",
+    [redis.ConnectionError(SECRET), OSError(SECRET), ValueError(SECRET), RecursionError(), KeyError(SECRET)],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_goes_wrong_costs_the_hosts_numbers_alone(
+    step: str, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("worker.collector.get_settings", Settings)
+    monkeypatch.setattr("worker.collector.read_known", lambda _: Known({}, {}, {}))
+    monkeypatch.setattr(f"worker.collector.{step}", fail)
+    (up,) = HostCollector().collect()
+    assert (up.name, [sample.value for sample in up.samples]) == ("holystone_redis_up", [0])
+    (record,) = caplog.records
+    assert type(error).__name__ in str(record.msg)
+    assert SECRET not in caplog.text
 
 
 # The dashboard and the alerts, as files (what they do: tests/integration)
@@ -230,6 +270,9 @@ def test_the_dashboard_has_a_source_and_a_host_to_choose() -> None:
     assert (variables["datasource"]["type"], variables["datasource"]["query"]) == ("datasource", "prometheus")
     assert (variables["host"]["multi"], variables["host"]["includeAll"]) == (True, True)
     assert variables["host"]["datasource"]["uid"] == "${datasource}"
+    for query in (variables["host"]["definition"], variables["host"]["query"]["query"]):
+        ((metric, label),) = re.findall(r"^label_values\((\w+), (\w+)\)$", query)
+        assert label in METRICS[metric][0]
     assert DASHBOARD["id"] is None  # Grafana gives it one
     assert DASHBOARD["uid"] == "holystone"
 

@@ -27,7 +27,7 @@ from worker.sizes import format_size, parse_size
         ("5 MB", 5_000_000),
         ("  5MB\t", 5_000_000),
         ("1e+04kB", 10_000_000),  # what %.4g makes of 9999.6
-        ("9223PB", 9223 * 10**15),
+        ("9.999PB", 9999 * 10**12),
     ],
 )
 def test_parse_size_reads_every_unit(text: str, size: int) -> None:
@@ -39,7 +39,7 @@ def test_parse_size_reads_every_unit(text: str, size: int) -> None:
     [
         "", " ", "B", "MB", "12", "12X", "12MBs", "1 2MB", "1.MB", ".5MB", "1..5MB", "-1MB", "+1MB",
         "NaNMB", "nan", "infB", "0x1B", "1iB", "1,5MB", "\u0663MB", "\uff13MB", "1\uff2dB",
-        "1eMB", "1e999MB", "12EB", "49.21MB*", "5MB 3MB", "unknown", "1_000B", "\x00", "5\nMB5",
+        "1eMB", "1e999MB", "12EB", "10PB", "49.21MB*", "5MB 3MB", "unknown", "1_000B", "\x00", "5\nMB5",
     ],
 )  # fmt: skip
 def test_parse_size_does_not_guess(garbage: str) -> None:
@@ -82,7 +82,7 @@ def test_format_size_writes_four_digits_as_docker_does(size: int, text: str) -> 
 
 
 def test_format_size_is_read_back_to_four_digits() -> None:
-    for power in range(18):
+    for power in range(14):
         size = 1234 * 10**power // 100
         read = parse_size(format_size(size))
         assert read is not None
