@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fleet import Fleet
 from tests.support.gate import GatedServer
 from tests.support.network import BannerThenSilent, Blackhole, SilentServer
-from tests.support.requirements import require_sshd
+from tests.support.requirements import require_redis, require_sshd
 from tests.support.sshd import SshServer
 
 
@@ -33,6 +34,22 @@ def gated(_gated: GatedServer) -> GatedServer:
     """An sshd with holystone-gate, where nothing was run yet."""
     _gated.begin()
     return _gated
+
+
+@pytest.fixture(scope="module")
+def _fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    require_redis()
+    require_sshd()
+    with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def fleet(_fleet: Fleet) -> Iterator[Fleet]:
+    """Hosts behind a worker, as each test begins: nothing was pruned, nothing is remembered."""
+    _fleet.begin()
+    yield _fleet
+    _fleet.end()
 
 
 @pytest.fixture

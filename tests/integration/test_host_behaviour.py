@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -25,19 +24,6 @@ if [ -e "$folder/pruned" ]; then printf 'Total:\t0B\n'; exit; fi
 touch "$folder/pruned"
 """
 both_ways = pytest.mark.parametrize("host", ["one", "local"])
-
-
-@pytest.fixture(scope="module")
-def _fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def fleet(_fleet: Fleet) -> Iterator[Fleet]:
-    _fleet.begin()
-    yield _fleet
-    _fleet.end()
 
 
 # What hosts print

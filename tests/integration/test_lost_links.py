@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,19 +13,6 @@ from worker.errors import AuthenticationFailed, HolystoneError, HostKeyRejected,
 
 RECLAIMED = 49_210_000
 STEPS = 40
-
-
-@pytest.fixture(scope="module")
-def _fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def fleet(_fleet: Fleet) -> Iterator[Fleet]:
-    _fleet.begin()
-    yield _fleet
-    _fleet.end()
 
 
 def test_dead_hosts_are_unreachable_in_time_and_delay_no_other(fleet: Fleet) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,6 @@ if [ -e "$folder/pruned" ]; then printf 'Total:\t0B\n'; exit; fi
 touch "$folder/pruned"
 printf 'Total:\t60MB\n'
 """  # more than the 0.05 GB of the fleet's threshold
-
-
-@pytest.fixture(scope="module")
-def _fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def fleet(_fleet: Fleet) -> Iterator[Fleet]:
-    _fleet.begin()
-    yield _fleet
-    _fleet.end()
 
 
 def test_two_names_of_one_engine_do_not_prune_it_at_once(fleet: Fleet) -> None:
