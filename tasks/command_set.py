@@ -7,11 +7,11 @@ stands for any age. Whoever changes one raises worker.gate.COMMAND_SET_VERSION.
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.disk_policy import CACHE_USAGE
 from tasks.prune_following import PRUNING, events_argv
 from tasks.prune_policy import preview_argv, prune_argv
 from worker.look import BUILDER, CLI_VERSION, CONTEXT, INFO, disk_argv
+from worker.policies import PRUNE_JOB, WATCH_JOB
 
 Template = tuple[str, ...]
 

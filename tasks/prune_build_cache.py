@@ -3,13 +3,12 @@
 import time
 import uuid
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
-from tasks import NO_HOST, PRUNE_JOB, PRUNE_TASK
+from tasks import NO_HOST
 from tasks.prune_effects import record_effects
 from tasks.prune_on_host import Progress
 from tasks.prune_policy import (
@@ -24,7 +23,6 @@ from tasks.prune_report import (
     make_report,
     skipped_without_host,
     sum_reclaimed,
-    utc_text,
 )
 from tasks.prune_visit import visit
 from worker.celery import app
@@ -40,6 +38,7 @@ from worker.limits import MAX_RETRIES, SoftLimitReached, backoff_s, message_limi
 from worker.logs import get_logger
 from worker.memory import Memory, open_memory
 from worker.notify import notify
+from worker.policies import PRUNE_JOB, PRUNE_TASK
 from worker.runs import (
     Finished,
     Run,
@@ -52,6 +51,7 @@ from worker.runs import (
 )
 from worker.schedule import DUE_HEADER
 from worker.settings import Settings, get_settings
+from worker.times import utc_text
 
 log = get_logger(__name__)
 
@@ -169,7 +169,7 @@ def prune_build_cache(
     """
     settings, now = get_settings(), time.time()
     if not settings.fleet:
-        return asdict(skipped_without_host(NO_HOST, utc_text(datetime.fromtimestamp(now, UTC))))
+        return asdict(skipped_without_host(NO_HOST, utc_text(now)))
     arguments = check_arguments(settings, host, until, all, dry_run, trigger)
     due = (self.request.headers or {}).get(DUE_HEADER)
     run = Run(

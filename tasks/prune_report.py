@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from tasks import PRUNE_JOB
 from tasks.followed import followed_facts
 from tasks.prune_on_host import Progress, Step
 from tasks.prune_policy import PruneArguments, is_complete
 from worker.docker import CacheRecord, FileSystem, Pruned
 from worker.engine import Engine
+from worker.policies import PRUNE_JOB
 from worker.runs import Run
 from worker.sizes import format_size
+from worker.times import utc_text
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def make_report(
         caches_deleted=sum(done.caches_deleted for done in progress.passes),
         disk=disk_facts(progress.before, progress.after),
         engine=engine_facts(progress.engine),
-        started_at=utc_text(datetime.fromtimestamp(run.started_ts, UTC)),
+        started_at=utc_text(run.started_ts),
         attempt=run.retries + 1,
     )
     facts = asdict(report)
@@ -142,7 +142,3 @@ def steps_facts(steps: Sequence[Step]) -> dict[str, Any]:
             for step in steps
         ]
     }
-
-
-def utc_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

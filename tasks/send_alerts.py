@@ -5,12 +5,13 @@ import time
 import redis
 from celery import Task
 
-from worker.alerts import SEND_TASK, Alerts, compose, countdown_s, decide_wait_s
+from worker.alerts import Alerts, compose, countdown_s, decide_wait_s
 from worker.celery import app
 from worker.limits import message_limits
 from worker.logs import get_logger
-from worker.memory import open_redis
 from worker.notify import notify
+from worker.policies import ALERTS_TASK
+from worker.redis_client import open_redis
 from worker.schedule import ALERTS_LIMIT_S
 from worker.settings import get_settings
 
@@ -22,7 +23,7 @@ _AGAIN_S = 30
 
 @app.task(  # type: ignore[untyped-decorator]
     bind=True,
-    name=SEND_TASK,
+    name=ALERTS_TASK,
     routine=True,
     autoretry_for=(redis.RedisError,),
     retry_kwargs={"max_retries": _TRIES, "countdown": _AGAIN_S},

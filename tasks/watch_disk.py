@@ -3,13 +3,12 @@
 import contextlib
 import time
 import uuid
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from celery import Task
 
-from tasks import NO_HOST, PRUNE_TASK, WATCH_JOB, WATCH_TASK
+from tasks import NO_HOST
 from tasks.disk_policy import (
     CACHE_USAGE,
     LADDER_EVERY_S,
@@ -18,7 +17,6 @@ from tasks.disk_policy import (
     decide_early_prune,
     parse_cache_usage,
 )
-from tasks.prune_report import utc_text
 from worker.alerts import DISK_FULL, DISK_OK, Alert, raise_alert
 from worker.celery import app
 from worker.disk_memory import DiskMemory, Disks
@@ -29,11 +27,13 @@ from worker.limits import SoftLimitReached, message_limits, run_limited
 from worker.logs import get_logger
 from worker.look import disk, look
 from worker.memory import Memory, open_memory
-from worker.pause import Pauses, find_pause
+from worker.pause import Pauses
+from worker.policies import PRUNE_TASK, WATCH_JOB, WATCH_TASK
 from worker.runs import PAUSED, count_success, tolerating_redis_outage
 from worker.schedule import WATCH_LIMIT_S
 from worker.settings import Settings, get_settings
 from worker.shell import Shell, connect
+from worker.times import utc_text
 
 log = get_logger(__name__)
 
@@ -102,61 +102,73 @@ async def read_disk(shell: Shell, known: DiskMemory) -> FileSystem:
 
 
 def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trigger: str) -> WatchReport:
-    """The visit, what is remembered and told of it, and the early prune that it leads to."""
+    """A visit, unless the host is paused, and what follows from it. Raises the errors of worker.errors."""
     name, now, disks = host.host.name, time.time(), Disks(memory.client)
-    started_at = utc_text(datetime.fromtimestamp(now, UTC))
-    if pause := find_pause(Pauses(memory.client).of(name), name, now):
+    report = WatchReport(name, "done", None, trigger=trigger, started_at=utc_text(now))
+    if pause := Pauses(memory.client).in_effect(name, now):
         memory.count_skip(name, PAUSED)
-        return WatchReport(name, "skipped", str(pause), trigger=trigger, started_at=started_at)
-    known, reading = disks.read(name), Reading()
+        return replace(report, outcome="skipped", reason=str(pause))
+    known = disks.read(name)
+    disk_now, reading = look_at_disk(host, settings, known, now)
+    alert = decide_alert(disk_now.used_percent, host.disk.alert_percent, known.above)
+    remember_and_notify(host, disk_now, reading, alert, memory, settings, now)
+    early_prune = prune_if_full(task, host, disk_now, disks)
+    duration_s = round(time.time() - now, 2)
+    count_success(name, None, duration_s, memory, settings)
+    return replace(
+        report,
+        used_percent=disk_now.used_percent,
+        alert=alert,
+        early_prune=early_prune,
+        disk=asdict(disk_now),
+        build_cache_bytes=reading.build_cache_bytes if reading.asked_for_cache else known.build_cache_bytes,
+        duration_s=duration_s,
+    )
+
+
+def look_at_disk(
+    host: HostSettings, settings: Settings, known: DiskMemory, now: float
+) -> tuple[FileSystem, Reading]:
+    """(the disk, all that a visit of at most WATCH_LIMIT_S saw). Raises as `visit` does."""
+    reading = Reading()
     with contextlib.suppress(SoftLimitReached):
         run_limited(visit(host, settings, known, now, reading), WATCH_LIMIT_S)
     if reading.disk is None:
-        raise HostUnreachable(f"{name}: its disk was not read within {WATCH_LIMIT_S} s")
-    percent = reading.disk.used_percent
-    alert = decide_alert(percent, host.disk.alert_percent, known.above)
-    early_prune = None
+        raise HostUnreachable(f"{host.host.name}: its disk was not read within {WATCH_LIMIT_S} s")
+    return reading.disk, reading
+
+
+def remember_and_notify(
+    host: HostSettings,
+    disk_now: FileSystem,
+    reading: Reading,
+    alert: bool | None,
+    memory: Memory,
+    settings: Settings,
+    now: float,
+) -> None:
+    """Stores what was seen; raises an alert where the disk crossed its mark, and no other worker did so."""
+    name, percent, disks = host.host.name, disk_now.used_percent, Disks(memory.client)
     with tolerating_redis_outage():
-        disks.record(name, reading.disk, now)
+        disks.record(name, disk_now, now)
         if reading.asked_for_cache:
             disks.record_build_cache(name, reading.build_cache_bytes, now)
         if alert is not None and disks.record_above(name, alert):
             log.warning("disk full" if alert else "disk has room", used_percent=percent)
-            tell(host, percent, alert, memory, settings, now)
-    if decide_early_prune(percent, host.disk, host.prune) and (early_prune := prune_early(task, host, disks)):
-        log.info("early prune sent", used_percent=percent, prune_task_id=early_prune)
-    duration_s = round(time.time() - now, 2)
-    count_success(name, None, duration_s, memory, settings)
-    return WatchReport(
-        host=name,
-        outcome="done",
-        reason=None,
-        used_percent=percent,
-        alert=alert,
-        early_prune=early_prune,
-        disk=asdict(reading.disk),
-        build_cache_bytes=reading.build_cache_bytes if reading.asked_for_cache else known.build_cache_bytes,
-        duration_s=duration_s,
-        trigger=trigger,
-        started_at=started_at,
-    )
+            text = f"{percent} % in use; its alert mark is {host.disk.alert_percent} %."
+            raise_alert(memory.client, settings, Alert(DISK_FULL if alert else DISK_OK, name, text, now))
 
 
-def tell(
-    host: HostSettings, percent: float | None, above: bool, memory: Memory, settings: Settings, now: float
-) -> None:
-    """Tells people on which side of its mark the disk is now."""
-    text = f"{percent} % in use; its alert mark is {host.disk.alert_percent} %."
-    raise_alert(memory.client, settings, Alert(DISK_FULL if above else DISK_OK, host.host.name, text, now))
-
-
-def prune_early(task: Task, host: HostSettings, disks: Disks) -> str | None:
+def prune_if_full(task: Task, host: HostSettings, disk_now: FileSystem, disks: Disks) -> str | None:
     """Sends a prune that tries the ladder's ages, unless one waits or ran lately; returns its task id."""
     name, task_id = host.host.name, str(uuid.uuid4())
+    if not decide_early_prune(disk_now.used_percent, host.disk, host.prune):
+        return None
     if not disks.claim_early_prune(name, task_id, LADDER_EVERY_S):  # first: rather none than two
         return None
     kwargs, limits = {"host": name, "trigger": "disk"}, message_limits(host.prune.timeout_s)
     task.app.send_task(PRUNE_TASK, task_id=task_id, kwargs=kwargs, expires=LADDER_EVERY_S, **limits)
+    log.info("early prune sent", used_percent=disk_now.used_percent, prune_task_id=task_id)
     return task_id
 
 

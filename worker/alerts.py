@@ -1,4 +1,4 @@
-"""What people are told of: a host that keeps failing, or is back; a disk that fills. In one message."""
+"""Alerts: a host keeps failing or recovers, a disk fills or has room. Those close in time are one message."""
 
 import contextlib
 import json
@@ -9,17 +9,17 @@ from typing import cast
 import redis
 from celery import current_app
 
+from worker.policies import ALERTS_TASK
 from worker.settings import Settings
 
 KEY = "holystone:alerts"
-FAILURES = 3  # in a row, before anybody is told
-LONGEST_WAIT = 15  # times `notify_join_s`, from the first alert to its message
+ALERT_AFTER_FAILURES = 3  # in a row
+MAX_WAIT_JOINS = 15  # an alert is sent after this many times `notify_join_s`, even while others keep coming
 MOST_LINES, LONGEST_LINE = 10, 160  # Discord takes 2,000 characters
-REMEMBERED_S = 7 * 86_400  # a job that was switched off while it failed must not mute its host for ever
-SEND_TASK = "tasks.send_alerts"
+KEPT_S = 7 * 86_400  # not for ever: a job switched off while it failed would mute its host's alerts
 LONGEST_COUNTDOWN_S = 30
 
-# Kinds, as a title says them after a host or a number of hosts; the worst first.
+# Alert kinds, worst first. A title says `<host or number of hosts> <kind>`.
 FAILING, DISK_FULL, BACK, DISK_OK = KINDS = ("failing", "disk full", "back", "disk has room")
 
 
@@ -34,14 +34,14 @@ class Alert:
 
 
 def decide_wait_s(alerts: Sequence[Alert], now: float, join_s: float) -> float:
-    """Seconds until `alerts`, in the order of their coming, are to be sent; 0 is now.
+    """Seconds to wait before `alerts` (oldest first) are sent; 0 means now.
 
-    They wait until nothing new came for `join_s`, so that an outage is one message and not a thousand, but
-    not for ever, and not for a clock that was wrong.
+    Until none has come for `join_s`, so that an outage is one message and not a thousand; at most
+    MAX_WAIT_JOINS times that after the first. An alert from the future (a wrong clock) is not waited for.
     """
     if not alerts:
         return 0
-    wait_s = min(alerts[-1].ts + join_s, alerts[0].ts + LONGEST_WAIT * join_s) - now
+    wait_s = min(alerts[-1].ts + join_s, alerts[0].ts + MAX_WAIT_JOINS * join_s) - now
     return wait_s if 0 < wait_s <= join_s else 0
 
 
@@ -68,29 +68,29 @@ class Alerts:
         self._redis = client
 
     def add(self, alert: Alert) -> int:
-        """Puts one with those that wait; returns how many wait now."""
+        """Queues an alert; returns how many are queued."""
         return cast(int, self._redis.rpush(KEY, json.dumps(asdict(alert))))
 
     def waiting(self) -> list[Alert]:
-        """All that wait, in the order of their coming."""
+        """All queued alerts, oldest first."""
         return _decode(cast("list[str]", self._redis.lrange(KEY, 0, -1)))
 
     def take(self, task_id: str) -> list[Alert]:
-        """All that wait, now in the hands of one task: no other gets them, and it gets them each time."""
+        """Claims all queued alerts for one task: no other gets them, and its retries get the same ones."""
         taken = f"{KEY}:{task_id}"
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.renamenx(KEY, taken)
-            pipe.expire(taken, REMEMBERED_S)
+            pipe.expire(taken, KEPT_S)
             pipe.lrange(taken, 0, -1)
-            return _decode(pipe.execute(raise_on_error=False)[2])  # there may be none to rename
+            return _decode(pipe.execute(raise_on_error=False)[2])  # with none queued, RENAMENX is an error
 
     def done(self, task_id: str) -> None:
-        """What the task took was sent, or given up."""
+        """Forgets what the task took: it was sent, or given up."""
         self._redis.delete(f"{KEY}:{task_id}")
 
 
 def _decode(texts: Sequence[str]) -> list[Alert]:
-    """Without what can't be read: another version may have written it."""
+    """Leaves out what can't be decoded: another version may have written it."""
     alerts = []
     for text in texts:
         with contextlib.suppress(ValueError, TypeError):
@@ -98,20 +98,25 @@ def _decode(texts: Sequence[str]) -> list[Alert]:
     return alerts
 
 
-def note_failing(client: redis.Redis, settings: Settings, host: str, job: str, text: str, now: float) -> None:
-    """A job has failed on a host FAILURES times in a row, or more: an alert, if no job did before."""
+def note_failure(
+    client: redis.Redis, settings: Settings, host: str, job: str, failures: int, text: str, now: float
+) -> None:
+    """A job has failed `failures` times in a row on a host: at ALERT_AFTER_FAILURES an alert, unless another
+    job raised one already."""
+    if failures < ALERT_AFTER_FAILURES:
+        return
     with client.pipeline() as pipe:
         pipe.sadd(_failing(host), job)
         pipe.scard(_failing(host))
-        pipe.expire(_failing(host), REMEMBERED_S)
+        pipe.expire(_failing(host), KEPT_S)
         is_news = pipe.execute()[:2] == [1, 1]
     if is_news:
-        told = f"{job} failed {FAILURES} times in a row. {text}"
+        told = f"{job} failed {ALERT_AFTER_FAILURES} times in a row. {text}"
         raise_alert(client, settings, Alert(FAILING, host, told, now))
 
 
 def note_working(client: redis.Redis, settings: Settings, host: str, job: str, now: float) -> None:
-    """A job has succeeded: an alert, if it was the last one that was failing on the host."""
+    """A job has succeeded: an alert, if it was the last job failing on the host."""
     with client.pipeline() as pipe:
         pipe.srem(_failing(host), job)
         pipe.scard(_failing(host))
@@ -125,12 +130,15 @@ def _failing(host: str) -> str:
 
 
 def raise_alert(client: redis.Redis, settings: Settings, alert: Alert) -> None:
-    """Puts the alert with those that wait, and has them sent in time. Raises redis.RedisError, or what
-    Celery raises where a message can't be sent; beat's next one makes up for that."""
+    """Queues the alert; the first in the queue also sends the task that delivers them all.
+
+    Raises redis.RedisError, or what Celery raises where that task can't be sent; then beat's next
+    `send-alerts` delivers them.
+    """
     if settings.notify_urls and Alerts(client).add(alert) == 1:
-        current_app.send_task(SEND_TASK, countdown=countdown_s(settings.notify_join_s))
+        current_app.send_task(ALERTS_TASK, countdown=countdown_s(settings.notify_join_s))
 
 
 def countdown_s(wait_s: float) -> float:
-    """How long a message may wait for its time: the visibility timeout gives it to another worker later."""
+    """`wait_s`, capped: a countdown longer than the visibility timeout has the message delivered twice."""
     return min(wait_s, LONGEST_COUNTDOWN_S)

@@ -6,6 +6,7 @@ from typing import cast
 import redis
 
 from worker.docker import FileSystem
+from worker.redis_client import read_number
 
 _ABOVE = "holystone:disk_above"  # the hosts whose disk is above its alert mark
 
@@ -23,29 +24,30 @@ _GIVE_BACK = "if redis.call('get', KEYS[1]) == 'sent ' .. ARGV[1] then redis.cal
 class DiskMemory:
     """The last look at one host's disk. Times are Unix seconds, sizes bytes; None is not known.
 
-    `above` is whether people were told last that the disk is full.
+    `above` is whether the last alert said that the disk is full, not that it has room.
     """
 
     disk: FileSystem | None = None
-    ts: float | None = None
     build_cache_bytes: int | None = None
     build_cache_ts: float | None = None
     above: bool = False
 
     @classmethod
     def from_fields(cls, fields: dict[str, str], above: bool) -> "DiskMemory":
-        def number(key: str) -> float | None:
-            return float(fields[key]) if fields.get(key) else None
-
-        size, free, cache = number("size_bytes"), number("free_bytes"), number("build_cache_bytes")
+        size, free = read_number(fields, "size_bytes"), read_number(fields, "free_bytes")
+        cache = read_number(fields, "build_cache_bytes")
         known = bool(fields.get("path")) and size is not None and free is not None
         return cls(
             disk=FileSystem(fields["path"], int(size or 0), int(free or 0)) if known else None,
-            ts=number("ts"),
             build_cache_bytes=None if cache is None else int(cache),
-            build_cache_ts=number("build_cache_ts"),
+            build_cache_ts=read_number(fields, "build_cache_ts"),
             above=above,
         )
+
+
+def disk_key(host: str) -> str:
+    """The hash that holds a DiskMemory, but for `above`."""
+    return f"holystone:disk:{host}"
 
 
 class Disks:
@@ -61,29 +63,30 @@ class Disks:
         """`read` of each host."""
         with self._redis.pipeline(transaction=False) as pipe:
             for host in hosts:
-                pipe.hgetall(_key(host))
+                pipe.hgetall(disk_key(host))
             pipe.smembers(_ABOVE)
             *fields, above = pipe.execute()
         found = zip(hosts, fields, strict=True)
         return {host: DiskMemory.from_fields(known, host in above) for host, known in found}
 
     def record(self, host: str, disk: FileSystem, now: float) -> None:
-        """A reading; the path stands for docker's root, so that the next look need not ask for it."""
+        """Stores a reading. `disk.path` is docker's root: the next look runs `df` without asking for it."""
         fields = {"path": disk.path, "size_bytes": disk.size_bytes, "free_bytes": disk.free_bytes, "ts": now}
-        self._redis.hset(_key(host), mapping=fields)
+        self._redis.hset(disk_key(host), mapping=fields)
 
-    def build_cache_bytes(self, host: str) -> int | None:
-        """The size of the build cache when it was last read."""
-        size = cast("str | None", self._redis.hget(_key(host), "build_cache_bytes"))
-        return int(size) if size else None
+    def build_cache_bytes(self, host: str, since_ts: float) -> int | None:
+        """The size of the build cache when it was last read; None if that was before `since_ts`."""
+        fields = ["build_cache_bytes", "build_cache_ts"]
+        size, ts = cast("list[str | None]", self._redis.hmget(disk_key(host), fields))
+        return int(size) if size and float(ts or 0) >= since_ts else None
 
     def record_build_cache(self, host: str, size: int | None, now: float) -> None:
-        """The size of the build cache, or that it could not be read now."""
+        """Stores the build cache's size; None where it could not be read."""
         fields = {"build_cache_bytes": "" if size is None else size, "build_cache_ts": now}
-        self._redis.hset(_key(host), mapping=fields)
+        self._redis.hset(disk_key(host), mapping=fields)
 
     def record_above(self, host: str, above: bool) -> bool:
-        """Whether that is news: of two workers that see the disk cross its mark, one."""
+        """Stores whether the disk is above its alert mark; True for the one caller that changed it."""
         return bool(self._redis.sadd(_ABOVE, host) if above else self._redis.srem(_ABOVE, host))
 
     def claim_early_prune(self, host: str, task_id: str, seconds: int) -> bool:
@@ -97,10 +100,6 @@ class Disks:
     def give_back_early_prune(self, host: str, task_id: str) -> None:
         """This early prune is over. If it never began, another may be sent."""
         self._redis.eval(_GIVE_BACK, 1, _early_prune(host), task_id)
-
-
-def _key(host: str) -> str:
-    return f"holystone:disk:{host}"
 
 
 def _early_prune(host: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from worker.errors import InvalidArgument, UnknownHost
 from worker.hosts import Host, check_name, parse_host, redact
-from worker.policies import UNWATCHED, DiskPolicy, PrunePolicy, make_policies, own_policies
-from worker.sources import TOML_FILE, Keep
+from worker.policies import TABLE_OF, UNWATCHED, DiskPolicy, PrunePolicy, make_policies, own_policies
+from worker.sources import TOML_FILE, Validate
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,15 @@ class HostSettings:
     prune: PrunePolicy
     disk: DiskPolicy = UNWATCHED
 
+    def policy_of(self, job: str) -> PrunePolicy | DiskPolicy:
+        """The policy of a job, one of TABLE_OF."""
+        policy: PrunePolicy | DiskPolicy = getattr(self, TABLE_OF[job])
+        return policy
+
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A configured host that is not served, as it may be shown, and why."""
+    """A configured host that is not served, and why. Neither text holds a password."""
 
     host: str
     reason: str
@@ -32,7 +37,7 @@ def build_fleet(
     per_host: Any,
     for_all: Mapping[str, Any],
     from_environment: set[str],
-    keep: Keep,
+    validate: Validate,
 ) -> tuple[dict[str, HostSettings], tuple[LeftOut, ...], list[str]]:
     """(hosts by name, hosts left out, warnings).
 
@@ -63,7 +68,7 @@ def build_fleet(
             continue
         table = name or _table_of(host, per_host)
         used.add(table)
-        own, more = own_policies(table, per_host, policies, from_environment, keep)
+        own, more = own_policies(table, per_host, policies, from_environment, validate)
         warnings += more
         fleet[host.name] = HostSettings(host, **own)
         taken.add(host.name.casefold())
@@ -89,8 +94,10 @@ def _named_host(text: str, name: str | None) -> Host:
 
 
 def _table_of(host: Host, per_host: Mapping[str, Any]) -> str | None:
-    """The name of the table that is about `host`, by its name or else its URL. One that is missed may have
-    said "off", or an age longer than the fleet's."""
+    """The name of the [hosts.NAME] table that is about `host`: by its name, else by its URL.
+
+    By either, so that none is missed: it may switch pruning off, or set a longer age than the fleet's.
+    """
     for name in per_host:
         if name.casefold() == host.name.casefold():
             return name
@@ -103,6 +110,14 @@ def _is_same(host: Host, url: str) -> bool:
     except ValueError:
         return False
     return other.name.casefold() == parse_host(host.url).name.casefold()
+
+
+def host_argument(args: Any, kwargs: Any, fleet: Mapping[str, HostSettings]) -> str | None:
+    """The host that a task's arguments name, configured or not; the only one where they name none."""
+    host = args[0] if args else (kwargs or {}).get("host")
+    if host is None and len(fleet) == 1:
+        return next(iter(fleet))
+    return host if isinstance(host, str) else None
 
 
 def find_host(fleet: Mapping[str, HostSettings], host: Any) -> HostSettings:

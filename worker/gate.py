@@ -1,11 +1,11 @@
-"""What holystone-gate, the forced command on a host, answers (pure). Its file: hostside/holystone-gate."""
+"""Parses the answers of holystone-gate, a host's forced command (hostside/holystone-gate) (pure)."""
 
 import re
 from dataclasses import dataclass
 
 from worker.errors import GateDenied
 
-# Of the set of commands that the jobs send. Raise it with every change to them (tests/unit/test_gate.py).
+# Version of the commands that the jobs send: raise it with every change to them (tests/unit/test_gate.py).
 COMMAND_SET_VERSION = 1
 EXIT_DENIED = 77
 VERSION_ARGV = ("holystone-gate", "version")
@@ -15,7 +15,7 @@ _FACTS = (
     r"(?: all=(?P<all>yes|no))?"
 )
 _VERSION = re.compile(rf"^holystone-gate {_FACTS}(?: .*)?$", re.ASCII | re.MULTILINE)
-# Not only the first line: the login's shell may have its say before.
+# Anywhere in stderr: the login shell's startup files may print before it.
 _DENIED = re.compile(r"^holystone-gate: denied\b.*$", re.MULTILINE)
 _DETAILS = re.compile(
     rf"holystone-gate: denied: (?P<reason>[a-z ]{{1,100}}) \({_FACTS}(?: [^)]*)?\)", re.ASCII

@@ -75,6 +75,6 @@ def _on_soft_limit(strike: Callable[[], object]) -> Iterator[None]:
 
 
 def listen_again(**_: Any) -> None:
-    """Gives the soft limit back to Celery, for the next run of this process (worker/runs.py connects it)."""
+    """Gives the soft limit back to Celery, for the next run of this process (a receiver of task_prerun)."""
     if _celerys_handler is not None:
         signal.signal(signal.SIGUSR1, _celerys_handler)

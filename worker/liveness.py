@@ -1,6 +1,6 @@
-"""Whether beat's loop turns: each tick touches a file, and `python -m worker.liveness` looks at its age.
+"""Beat's health check: each tick touches a file, and `python -m worker.liveness` looks at its age.
 
-While Redis is away beat may wait for it without a tick. That is no trouble of beat's: no restart would help.
+While Redis is away beat waits for it without ticks. It then counts as healthy: a restart would not help.
 """
 
 import contextlib
@@ -15,15 +15,15 @@ PATIENCE_S = 3  # for Redis to connect, and to answer; docker-compose.yml gives 
 
 
 def touch_heartbeat() -> None:
-    """To be called on each tick; does nothing where no file is named. Never raises."""
+    """Called on each tick; does nothing where BEAT_HEARTBEAT_FILE is not set. Never raises."""
     path = os.environ.get(VARIABLE)
     if path:
-        with contextlib.suppress(OSError):  # beat goes on, and the check says that there is no tick
+        with contextlib.suppress(OSError):  # beat goes on; the health check will fail instead
             Path(path).touch()
 
 
 def find_trouble(last_tick_ts: float | None, now: float) -> str | None:
-    """What is wrong with a beat whose last tick was then (Unix seconds; None: it had none)."""
+    """What is wrong with a beat whose last tick was at `last_tick_ts` (None: never), or None."""
     if last_tick_ts is None:
         return "beat had no tick yet"
     age_s = now - last_tick_ts

@@ -1,4 +1,4 @@
-"""Where the log goes and how much of it: as Celery's and Flower's options say."""
+"""Sets up logging in worker, beat and Flower: handlers and level as their own options say, our format."""
 
 import logging
 import os
@@ -8,14 +8,13 @@ from typing import Any
 
 from celery import current_app
 from celery.app import trace
-from celery.signals import setup_logging
 from celery.utils.log import get_multiprocessing_logger
 
 from worker.logs import make_formatter
 from worker.settings import get_settings
 
-# What worker/run_log.py and worker/beat.py say in their own words, without the whole report.
-TOLD_ELSEWHERE = {
+# Celery's lines that ours replace (worker/run_log.py, worker/beat.py): these hold whole reports.
+REPLACED = {
     *(trace.LOG_RECEIVED, trace.LOG_SUCCESS, trace.LOG_RETRY, trace.LOG_FAILURE, trace.LOG_IGNORED),
     "Discarding revoked task: %s[%s]",
     "Soft time limit (%ss) exceeded for %s[%s]",
@@ -26,21 +25,20 @@ TOLD_ELSEWHERE = {
 _QUIET = {"apprise": logging.CRITICAL, "urllib3": logging.CRITICAL, "asyncssh": logging.ERROR}
 
 
-def is_told_elsewhere(record: logging.LogRecord) -> bool:
-    """Whether a line of Celery's says what one of ours says; those on its own errors do not."""
+def is_replaced(record: logging.LogRecord) -> bool:
+    """Whether a line of ours replaces this one. A critical one stays: it tells of an error inside Celery."""
     template = record.msg if isinstance(record.msg, str) else ""
-    return record.levelno < logging.CRITICAL and template in TOLD_ELSEWHERE
+    return record.levelno < logging.CRITICAL and template in REPLACED
 
 
-def install() -> None:
-    """Has worker, beat and Flower set their logging up here, once they know their options."""
-    setup_logging.connect(set_up)
-    if tornado_options := sys.modules.get("tornado.options"):  # Flower is loaded, though it may not be it
+def hook_flower() -> None:
+    """Has Flower call `set_up_flower` once it knows its options, where this process has loaded Flower."""
+    if tornado_options := sys.modules.get("tornado.options"):  # Flower is loaded; this may be another process
         tornado_options.options.add_parse_callback(set_up_flower)
 
 
 def set_up(loglevel: int, logfile: str | None, colorize: bool, **_: Any) -> None:
-    """The logging of a worker or beat. A slot comes here too, where each has a log file of its own."""
+    """Receives setup_logging: in worker and beat, and in each pool process that has its own log file (%I)."""
     handler: logging.Handler
     handler = (
         WatchedFileHandler(logfile, encoding="utf-8") if logfile else logging.StreamHandler(sys.__stderr__)
@@ -56,7 +54,7 @@ def set_up(loglevel: int, logfile: str | None, colorize: bool, **_: Any) -> None
     pool.setLevel(logging.ERROR)
     pool.propagate = True
     conf = current_app.conf
-    if conf.worker_redirect_stdouts:  # Celery leaves this to who sets up logging
+    if conf.worker_redirect_stdouts:  # Celery leaves this to the receiver of setup_logging
         current_app.log.redirect_stdouts(conf.worker_redirect_stdouts_level)
 
 
@@ -70,7 +68,7 @@ def _take_over(handlers: list[logging.Handler], colours: bool) -> None:
     formatter = make_formatter(get_settings(), os.environ, colours)
     for handler in handlers:
         handler.setFormatter(formatter)
-        handler.addFilter(lambda record: not is_told_elsewhere(record))
+        handler.addFilter(lambda record: not is_replaced(record))
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
 

@@ -61,7 +61,7 @@ def make_formatter(settings: Settings, environment: Mapping[str, str], colours: 
 
 
 def set_up_early_lines(settings: Settings) -> None:
-    """For what is said before logging is set up, or in a command that never does that; goes to stderr."""
+    """Formats lines logged before logging is set up, or by a command that never does that; to stderr."""
     if logging.lastResort and logging.lastResort.formatter is None:
         logging.lastResort.setFormatter(make_formatter(settings, os.environ, colours=False))
 
@@ -80,7 +80,7 @@ def _on_one_line(_logger: Any, _name: str, event: Event) -> Event:
 
 
 def _printable(logger: Any, name: str, event: Event) -> Event:
-    """No text from a host, a message or a library moves the cursor of who reads the log."""
+    """Escapes control characters: a host's output must not steer the terminal that shows the log."""
     _on_one_line(logger, name, event)
     return {key: _escape(value) if isinstance(value, str) else value for key, value in event.items()}
 
@@ -88,7 +88,7 @@ def _printable(logger: Any, name: str, event: Event) -> Event:
 def _escape(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def _indent(line: str) -> str:

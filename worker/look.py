@@ -4,19 +4,19 @@ import asyncio
 
 from worker.docker import FileSystem, parse_df
 from worker.engine import Engine, client_in_info, is_socket, parse_cli_version, parse_engine
-from worker.shell import Completed, Shell
+from worker.shell import Shell
 
 LOOK_LIMIT_S = 60
 
 
 def bounded(argv: tuple[str, ...], limit_s: int = LOOK_LIMIT_S) -> tuple[str, ...]:
-    """A command that only reads, bounded on the host itself: it must not linger there after we have left."""
+    """`argv` under coreutils' `timeout` on the host: a command that only reads must not outlive our visit."""
     return ("timeout", "-s", "KILL", str(limit_s), *argv)
 
 
 INFO = bounded(("docker", "info", "--format", "{{json .}}"))
 CONTEXT = bounded(("docker", "context", "inspect", "--format", "{{json .Endpoints.docker.Host}}"))
-# Comes to its builder just as `docker builder prune` does: BUILDX_BUILDER, config.json's alias, `buildx use`.
+# Resolves its builder as `docker builder prune` does: BUILDX_BUILDER, config.json's alias, `buildx use`.
 BUILDER = bounded(("docker", "builder", "inspect"))
 CLI_VERSION = bounded(("docker", "--version"))
 
@@ -44,5 +44,5 @@ async def look(shell: Shell) -> Engine:
 
 async def disk(shell: Shell, path: str) -> FileSystem | None:
     """The file system that holds `path` on the host, or None where df can't say."""
-    completed: Completed = await shell.run(disk_argv(path))
+    completed = await shell.run(disk_argv(path))
     return parse_df(completed.stdout, path) if completed.exit_status == 0 else None

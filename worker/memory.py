@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
+from worker.redis_client import open_redis, read_number
 from worker.settings import Settings
 
 LOCK_TTL_S = 30  # a crashed worker's lock is gone after this long; a live one renews it three times as often
 RUN_TTL_S = 86_400
-_BACKOFF, _RETRIES = ExponentialBackoff(cap=4, base=0.1), 9  # about 20 s in all
 
 # Renews the lock where it is ours, or gone because Redis came back empty; another's stays.
 _RENEW = """
@@ -28,33 +26,15 @@ return 1
 _SETTLE = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] == '' then redis.call('del', KEYS[1]) else redis.call('set', KEYS[1], ARGV[3], 'keepttl') end
-if ARGV[2] ~= '0' then redis.call('hincrby', KEYS[2], 'total_reclaimed_bytes', ARGV[2]) end
+if ARGV[2] ~= '0' then redis.pcall('hincrby', KEYS[2], 'total_reclaimed_bytes', ARGV[2]) end
 return 1
 """
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
-class _PatientPool(redis.ConnectionPool):
-    """Waits for a Redis that refuses connections; redis-py tries commands again, but not connecting."""
-
-    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        retry = Retry(_BACKOFF, _RETRIES, supported_errors=(redis.ConnectionError,))
-        return retry.call_with_retry(
-            lambda: super(_PatientPool, self).get_connection(*args, **kwargs), lambda _: None
-        )
-
-
-def open_redis(settings: Settings) -> redis.Redis:
-    """A client that rides out a restart of Redis (about 20 s), and gives up on one that hangs after 8 s."""
-    pool = _PatientPool.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=8,
-        socket_connect_timeout=8,
-        # Not after a time-out: the command may have been carried out, and hanging adds up.
-        retry=Retry(_BACKOFF, _RETRIES, supported_errors=(redis.ConnectionError,)),
-    )
-    return redis.Redis.from_pool(pool)
+def host_memory_key(job: str, host: str) -> str:
+    """The hash that holds a HostMemory."""
+    return f"holystone:{job}:host:{host}"
 
 
 @dataclass(frozen=True)
@@ -72,18 +52,15 @@ class HostMemory:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> "HostMemory":
-        def number(key: str) -> float | None:
-            return float(fields[key]) if fields.get(key) else None
-
-        reclaimed = number("last_reclaimed_bytes")
+        reclaimed = read_number(fields, "last_reclaimed_bytes")
         return cls(
-            last_run_ts=number("last_run_ts"),
+            last_run_ts=read_number(fields, "last_run_ts"),
             last_run_task_id=fields.get("last_run_task_id"),
-            last_success_ts=number("last_success_ts"),
+            last_success_ts=read_number(fields, "last_success_ts"),
             last_reclaimed_bytes=None if reclaimed is None else int(reclaimed),
-            total_reclaimed_bytes=int(number("total_reclaimed_bytes") or 0),
+            total_reclaimed_bytes=int(read_number(fields, "total_reclaimed_bytes") or 0),
             last_error=fields.get("last_error") or None,
-            consecutive_failures=int(number("consecutive_failures") or 0),
+            consecutive_failures=int(read_number(fields, "consecutive_failures") or 0),
             engine_id=fields.get("engine_id"),
         )
 
@@ -92,25 +69,17 @@ class Memory:
     """The memory of one job. Every method is one round trip; all raise redis.RedisError if Redis is away."""
 
     def __init__(self, client: redis.Redis, job: str) -> None:
-        self._redis, self._job = client, job
-
-    @property
-    def client(self) -> redis.Redis:
-        return self._redis
-
-    @property
-    def job(self) -> str:
-        return self._job
+        self.client, self.job = client, job
 
     def _key(self, kind: str, name: str) -> str:
-        return f"holystone:{self._job}:{kind}:{name}"
+        return f"holystone:{self.job}:{kind}:{name}"
 
     # One run
 
     def count_delivery(self, run: str, delivery: str) -> int:
         """How often `run` (a task id and attempt) was delivered, `delivery` included."""
         key = self._key("deliveries", run)
-        with self._redis.pipeline() as pipe:
+        with self.client.pipeline() as pipe:
             pipe.sadd(key, delivery)  # a set: a command may be sent twice when Redis went away
             pipe.expire(key, RUN_TTL_S)
             pipe.scard(key)
@@ -118,22 +87,23 @@ class Memory:
 
     def finish(self, run: str, report: dict[str, Any] | None) -> None:
         """This attempt is over, with its report if it has one: a second copy of its message does nothing."""
-        self._redis.set(self._key("finished", run), json.dumps(report), ex=RUN_TTL_S)
+        self.client.set(self._key("finished", run), json.dumps(report), ex=RUN_TTL_S)
 
     def finished(self, run: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether this attempt is over, and its report."""
-        text = cast("str | None", self._redis.get(self._key("finished", run)))
+        text = cast("str | None", self.client.get(self._key("finished", run)))
         return text is not None, json.loads(text) if text else None
 
     # One host
 
     def host(self, host: str) -> HostMemory:
-        return HostMemory.from_fields(cast(dict[str, str], self._redis.hgetall(self._key("host", host))))
+        return self.hosts([host])[host]
 
     def hosts(self, hosts: list[str]) -> dict[str, HostMemory]:
-        with self._redis.pipeline(transaction=False) as pipe:
+        """`host` of each."""
+        with self.client.pipeline(transaction=False) as pipe:
             for host in hosts:
-                pipe.hgetall(self._key("host", host))
+                pipe.hgetall(host_memory_key(self.job, host))
             return dict(zip(hosts, map(HostMemory.from_fields, pipe.execute()), strict=True))
 
     def record_start(self, host: str, task_id: str, due_ts: float) -> None:
@@ -156,24 +126,24 @@ class Memory:
     def record_failure(self, host: str, kind: str, error: str) -> int:
         """Returns how many failures in a row this makes. `kind` is the error's type."""
         error = error.encode("utf-8", "replace").decode()  # a host may print what is no text
-        with self._redis.pipeline() as pipe:
-            pipe.hset(self._key("host", host), "last_error", error)
-            pipe.hincrby(self._key("host", host), f"failures:{kind}", 1)
-            pipe.hincrby(self._key("host", host), "consecutive_failures", 1)
+        with self.client.pipeline() as pipe:
+            pipe.hset(host_memory_key(self.job, host), "last_error", error)
+            pipe.hincrby(host_memory_key(self.job, host), f"failures:{kind}", 1)
+            pipe.hincrby(host_memory_key(self.job, host), "consecutive_failures", 1)
             return int(pipe.execute()[2])
 
     def count_skip(self, host: str, reason: str) -> None:
-        self._redis.hincrby(self._key("host", host), f"skips:{reason}", 1)
+        self.client.hincrby(host_memory_key(self.job, host), f"skips:{reason}", 1)
 
     def count_expired(self, host: str) -> None:
         """A message expired before a worker took it up."""
-        self._redis.hincrby(self._key("host", host), "expired", 1)
+        self.client.hincrby(host_memory_key(self.job, host), "expired", 1)
 
     def add_reclaimed(self, host: str, reclaimed_bytes: int) -> None:
-        self._redis.hincrby(self._key("host", host), "total_reclaimed_bytes", reclaimed_bytes)
+        self.client.hincrby(host_memory_key(self.job, host), "total_reclaimed_bytes", reclaimed_bytes)
 
     def _set(self, host: str, **fields: Any) -> None:
-        self._redis.hset(self._key("host", host), mapping=fields)
+        self.client.hset(host_memory_key(self.job, host), mapping=fields)
 
     # One engine
 
@@ -183,11 +153,11 @@ class Memory:
 
     def renew(self, engine_id: str, token: str) -> bool:
         """Holds the lock for another LOCK_TTL_S; False where another run has it by now."""
-        return bool(self._redis.eval(_RENEW, 1, self._key("lock", engine_id), token, str(LOCK_TTL_S * 1000)))
+        return bool(self.client.eval(_RENEW, 1, self._key("lock", engine_id), token, str(LOCK_TTL_S * 1000)))
 
     def release(self, engine_id: str, token: str) -> None:
         """Gives the lock back if it is still ours."""
-        self._redis.eval(_RELEASE, 1, self._key("lock", engine_id), token)
+        self.client.eval(_RELEASE, 1, self._key("lock", engine_id), token)
 
     def holder(self, engine_id: str) -> str | None:
         """The task id of the run that holds the engine's lock."""
@@ -196,34 +166,31 @@ class Memory:
     def holders(self, engine_ids: list[str]) -> dict[str, str | None]:
         """`holder` of each engine."""
         keys = [self._key("lock", engine_id) for engine_id in engine_ids]
-        tokens = cast("list[str | None]", self._redis.mget(keys)) if keys else []
+        tokens = cast("list[str | None]", self.client.mget(keys)) if keys else []
         return {
             engine_id: token.split("/")[0] if token else None
             for engine_id, token in zip(engine_ids, tokens, strict=True)
         }
 
     def note_prunes(self, engine_id: str, note: str, ttl_s: int) -> None:
-        """The prunes that may run in the engine; kept for `ttl_s`."""
-        self._redis.set(self._key("prunes", engine_id), note, ex=ttl_s)
+        """Writes the note of the prunes that may run in the engine over what is there; kept for `ttl_s`."""
+        self.client.set(self._key("prunes", engine_id), note, ex=ttl_s)
 
     def noted_prunes(self, engine_id: str) -> str | None:
         """The note of the prunes that may run in the engine."""
-        return cast("str | None", self._redis.get(self._key("prunes", engine_id)))
+        return cast("str | None", self.client.get(self._key("prunes", engine_id)))
 
     def settle_prune(self, engine_id: str, note: str, rest: str, host: str, reclaimed_bytes: int) -> bool:
         """A prune of `note` is over: `rest` is left of it, and its bytes are added to the total of `host`.
 
         Neither, and False, where the note is gone or another by now.
         """
-        keys = (self._key("prunes", engine_id), self._key("host", host))
-        return bool(self._redis.eval(_SETTLE, 2, *keys, note, str(reclaimed_bytes), rest))
+        keys = (self._key("prunes", engine_id), host_memory_key(self.job, host))
+        return bool(self.client.eval(_SETTLE, 2, *keys, note, str(reclaimed_bytes), rest))
 
 
 @contextlib.contextmanager
 def open_memory(settings: Settings, job: str) -> Iterator[Memory]:
     """The memory of `job`, over a connection of its own."""
-    client = open_redis(settings)
-    try:
+    with open_redis(settings) as client:
         yield Memory(client, job)
-    finally:
-        client.close()

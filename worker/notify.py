@@ -1,4 +1,4 @@
-"""Messages to people, through Apprise (kept, BSD-2, reaches Telegram and a hundred others)."""
+"""Sends messages to people through Apprise, which reaches Telegram and a hundred other services."""
 
 import contextvars
 import logging
@@ -10,7 +10,7 @@ from worker.logs import get_logger
 
 log = get_logger(__name__)
 
-LONGEST_S = 10  # some services drip an answer for longer than a run may last
+TIMEOUT_S = 10  # Apprise limits each read only: a slow answer could outlast the run
 
 
 def notify(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
@@ -21,10 +21,10 @@ def notify(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
     if not urls:
         return False
     outcomes: list[bool] = []
-    run = contextvars.copy_context().run  # its lines are of the same run
+    run = contextvars.copy_context().run  # keeps host and task_id on the thread's log lines
     sending = threading.Thread(target=lambda: outcomes.append(run(_send, urls, title, body)), daemon=True)
     sending.start()
-    sending.join(LONGEST_S)
+    sending.join(TIMEOUT_S)
     delivered = outcomes == [True]
     if not delivered:
         log.warning("notification not delivered", remedy="check HOLYSTONE_NOTIFY_URLS, or the file of them")

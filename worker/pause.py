@@ -1,16 +1,17 @@
-"""Pauses: no run of a host, or of any, acts until a time or until it is resumed. Kept in Redis."""
+"""Pauses, kept in Redis: runs of a host, or of all hosts, are skipped until a time or until resumed."""
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import cast
 
 import redis
 
+from worker.times import utc_text
+
 KEY = "holystone:paused"
-LATEST_TS = 4e9 + 100 * 366 * 86_400  # no pause is longer than 100 years; NaN is not below it either
-ALL = "*"  # stands for every host, those of tomorrow included; no host can be called so
+_MAX_UNTIL_TS = 4e9 + 100 * 366 * 86_400  # the longest pause, 100 years, set in 2096; NaN is not below it
+ALL = "*"  # every host, also one configured later; no host can have this name
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,11 @@ class Pause:
     def __str__(self) -> str:
         if self.until_ts is None:
             return f"paused by {self.by} until resumed"
-        until = datetime.fromtimestamp(self.until_ts, UTC)
-        return f"paused by {self.by} until {until:%Y-%m-%dT%H:%M:%SZ}"
+        return f"paused by {self.by} until {utc_text(self.until_ts)}"
 
 
 def find_pause(pauses: Mapping[str, Pause], host: str, now: float) -> Pause | None:
-    """The pause that holds `host` back at `now`: of its own and the fleet's, the one that ends last."""
+    """The pause in effect for `host` at `now`: its own or the fleet's, whichever ends last."""
     holding = [pauses[name] for name in (host, ALL) if name in pauses and pauses[name].holds(now)]
     return max(holding, key=lambda pause: pause.until_ts or float("inf"), default=None)
 
@@ -44,14 +44,15 @@ class Pauses:
         self._redis = client
 
     def read(self) -> dict[str, Pause]:
-        """All that were set and not resumed, ended ones included."""
+        """All pauses not resumed, by host or ALL; includes those whose time is over."""
         kept = cast("dict[str, str]", self._redis.hgetall(KEY))
         return {host: _decode(text) for host, text in kept.items()}
 
-    def of(self, host: str) -> dict[str, Pause]:
-        """As `read`, only what may hold `host` back."""
+    def in_effect(self, host: str, now: float) -> Pause | None:
+        """`find_pause` for one host, without reading the others."""
         kept = cast("list[str | None]", self._redis.hmget(KEY, [host, ALL]))
-        return {name: _decode(text) for name, text in zip((host, ALL), kept, strict=True) if text}
+        pauses = {name: _decode(text) for name, text in zip((host, ALL), kept, strict=True) if text}
+        return find_pause(pauses, host, now)
 
     def set(self, hosts: Iterable[str], pause: Pause) -> None:
         """Replaces what was set for these hosts before; `ALL` is the whole fleet."""
@@ -70,8 +71,8 @@ def _decode(text: str) -> Pause:
     try:
         found = json.loads(text)
         until_ts = None if found["until_ts"] is None else float(found["until_ts"])
-        if until_ts is None or 0 <= until_ts < LATEST_TS:
+        if until_ts is None or 0 <= until_ts < _MAX_UNTIL_TS:
             return Pause(str(found["by"]), until_ts)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         pass
-    return Pause("an entry that can't be read", None)  # in doubt nothing is deleted
+    return Pause("an entry that can't be read", None)  # unreadable means paused: in doubt nothing is deleted

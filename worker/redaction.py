@@ -1,4 +1,4 @@
-"""Which secrets this process knows, and how they are taken out of a line: the last resort of the log."""
+"""Finds the secrets that this process knows, and hides them in log lines: the last line of defence."""
 
 import base64
 import ipaddress
@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus, unquote
 from worker.settings import Settings
 
 HIDDEN = "***"
-_SHORTEST = 4  # shorter ones would take words out of lines
+_SHORTEST = 4  # hiding shorter ones would blank parts of ordinary words
 _SHORTEST_PART = 8  # of a message URL, whose every part may be a token
 _FLOWER = ("FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET", "FLOWER_OAUTH2_SECRET")
 
@@ -51,7 +51,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def _password(rest: str) -> str:
-    """What stands between the user and the last @, also where the password has signs that URLs forbid."""
+    """The password: up to the last @, so also one with characters that a URL must not hold."""
     return rest.rpartition("@")[0].partition(":")[2]
 
 
@@ -66,7 +66,7 @@ def _url_parts(url: str) -> set[str]:
 
 
 def _is_machine(part: str) -> bool:
-    """Whether it is an address rather than a token: lines without it would say nothing."""
+    """Whether it is an address, not a token: hiding it would make lines useless."""
     with suppress(ValueError):
         ipaddress.ip_address(part)
         return True

@@ -1,4 +1,4 @@
-"""What every run of every job has: an identity, one at a time per engine, a record of its failure."""
+"""What all jobs' runs share: identity and deliveries, one at a time per engine, counted failures."""
 
 import asyncio
 import contextlib
@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from celery.signals import task_failure, task_prerun, task_revoked
 from kombu.exceptions import OperationalError
 
-from worker.alerts import FAILURES, note_failing, note_working
-from worker.errors import GivenUp, InvalidArgument, UnknownHost
-from worker.limits import listen_again
+from worker.alerts import note_failure, note_working
+from worker.errors import GivenUp
 from worker.logs import get_logger
-from worker.memory import LOCK_TTL_S, Memory, open_memory
-from worker.pause import Pauses, find_pause
-from worker.settings import Settings, get_settings
+from worker.memory import LOCK_TTL_S, Memory
+from worker.pause import Pauses
+from worker.settings import Settings
 
 log = get_logger(__name__)
 
@@ -26,8 +24,6 @@ ALREADY_RUNNING = "already running"
 PAUSED = "paused"
 _RENEW_S = LOCK_TTL_S / 3
 _WAIT_S = 0.5
-
-task_prerun.connect(listen_again)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Run:
 
 
 class Skipped(Exception):
-    """This run does nothing. Its report gives `text`; skips are counted by `reason`, one of few."""
+    """Ends a run that does nothing. `text` goes into its report; `reason`, one of few, is what is counted."""
 
     def __init__(self, reason: str, text: str | None = None) -> None:
         super().__init__(reason, text)
@@ -57,7 +53,7 @@ class Skipped(Exception):
 
 
 class Finished(Exception):
-    """Another delivery of the same message did this run; `report` is None if a retry is on the way."""
+    """Ends a delivery of a message whose run was done already; `report` is None if a retry is on the way."""
 
     def __init__(self, report: dict[str, Any] | None) -> None:
         super().__init__(report)
@@ -66,15 +62,15 @@ class Finished(Exception):
 
 def check_pause(run: Run, memory: Memory) -> None:
     """Raises Skipped while the host is paused."""
-    pause = find_pause(Pauses(memory.client).of(run.host), run.host, run.started_ts)
+    pause = Pauses(memory.client).in_effect(run.host, run.started_ts)
     if pause is not None:
         raise Skipped(PAUSED, str(pause))
 
 
 def check_delivery(run: Run, memory: Memory) -> bool:
-    """Whether this is the run's first attempt and delivery; the others go on with what it began.
+    """Counts this delivery; returns whether it is the first one of the first attempt.
 
-    Raises Finished for a message that was dealt with, GivenUp for one that keeps killing workers.
+    Raises Finished where an earlier delivery ended this attempt, GivenUp where each one killed its worker.
     """
     finished, report = memory.finished(run.attempt)
     if finished:
@@ -133,53 +129,16 @@ def tolerating_redis_outage() -> Iterator[None]:
 
 
 def count_failure(host: str, error: BaseException, memory: Memory, settings: Settings) -> None:
-    """Counts a failure with its host, and tells people once it keeps failing."""
+    """Counts a failure of the host; raises an alert once it keeps failing."""
     with tolerating_redis_outage():
         failures = memory.record_failure(host, type(error).__name__, repr(error))
-        if failures >= FAILURES:
-            note_failing(memory.client, settings, host, memory.job, repr(error), time.time())
+        note_failure(memory.client, settings, host, memory.job, failures, repr(error), time.time())
 
 
 def count_success(
     host: str, reclaimed_bytes: int | None, duration_s: float, memory: Memory, settings: Settings
 ) -> None:
-    """Ends the host's failures in a row, and tells people if they were told of those."""
+    """Resets the host's failures in a row; raises a recovery alert if they had raised one."""
     with tolerating_redis_outage():
         memory.record_success(host, reclaimed_bytes, duration_s)
         note_working(memory.client, settings, host, memory.job, time.time())
-
-
-def message_host(args: Any, kwargs: Any, settings: Settings) -> str | None:
-    """The configured host that a message with these arguments is about; the only one, if it names none."""
-    host = args[0] if args else (kwargs or {}).get("host")
-    if host is None and len(settings.fleet) == 1:
-        host = next(iter(settings.fleet))
-    return host if isinstance(host, str) and host in settings.fleet else None
-
-
-@task_failure.connect  # type: ignore[untyped-decorator]
-def remember_failure(sender: Any, exception: BaseException, args: Any, kwargs: Any, **_: Any) -> None:
-    """Counts the failure of a job's run with its host, unless the run did so itself.
-
-    A signal, because at the hard limit it is sent in the worker's main process (the child is gone), where
-    Task.on_failure is not called.
-    """
-    job = getattr(sender, "job", None)
-    if job is None or getattr(exception, "is_remembered", False):
-        return
-    if isinstance(exception, InvalidArgument | UnknownHost) or (kwargs or {}).get("dry_run"):
-        return  # the caller's mistake, or no prune: nothing is wrong with the host
-    settings = get_settings()
-    if host := message_host(args, kwargs, settings):
-        with tolerating_redis_outage(), open_memory(settings, job) as memory:
-            count_failure(host, exception, memory, settings)
-
-
-@task_revoked.connect  # type: ignore[untyped-decorator]
-def count_expired(sender: Any, request: Any, expired: bool, **_: Any) -> None:
-    """Counts a message that no worker took up in time, in the worker that meets it at last."""
-    job, settings = getattr(sender, "job", None), get_settings()
-    host = message_host(request.args, request.kwargs, settings)
-    if expired and job is not None and host is not None:
-        with tolerating_redis_outage(), open_memory(settings, job) as memory:
-            memory.count_expired(host)

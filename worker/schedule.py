@@ -6,6 +6,7 @@ from typing import Any
 
 from worker.fleet import HostSettings
 from worker.limits import message_limits
+from worker.policies import ALERTS_TASK, PRUNE_TASK, WATCH_TASK
 
 ALERTS_EVERY_S = 300
 ALERTS_LIMIT_S = 60  # seconds for sending them
@@ -25,7 +26,7 @@ def beat_entries(fleet: Mapping[str, HostSettings]) -> dict[str, dict[str, Any]]
     """
     prunes = {
         entry_name(name): _entry(
-            "tasks.prune_build_cache", name, host.prune.interval_s, message_limits(host.prune.timeout_s)
+            PRUNE_TASK, name, host.prune.interval_s, message_limits(host.prune.timeout_s)
         )
         for name, host in fleet.items()
         if host.prune.enabled
@@ -33,7 +34,7 @@ def beat_entries(fleet: Mapping[str, HostSettings]) -> dict[str, dict[str, Any]]
     # The result of a look is not kept: there are many, and the next says as much. Flower shows it anyway.
     options = {"ignore_result": True, **message_limits(WATCH_LIMIT_S)}
     looks = {
-        f"watch-disk:{name}": _entry("tasks.watch_disk", name, host.disk.interval_s, options)
+        f"watch-disk:{name}": _entry(WATCH_TASK, name, host.disk.interval_s, options)
         for name, host in fleet.items()
         if host.disk.enabled
     }
@@ -43,7 +44,7 @@ def beat_entries(fleet: Mapping[str, HostSettings]) -> dict[str, dict[str, Any]]
 def alert_entries(notify_urls: Sequence[object]) -> dict[str, dict[str, Any]]:
     """Celery's `beat_schedule` for alerts whose message was lost: what still waits is sent then."""
     options = {"expires": ALERTS_EVERY_S - 1, "ignore_result": True}
-    entry = {"task": "tasks.send_alerts", "schedule": float(ALERTS_EVERY_S), "options": options}
+    entry = {"task": ALERTS_TASK, "schedule": float(ALERTS_EVERY_S), "options": options}
     return {"send-alerts": entry} if notify_urls else {}
 
 

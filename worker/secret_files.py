@@ -27,7 +27,7 @@ class SecretFile:
 def with_password(url: str, password: str) -> str:
     """`url` with `password`, where it has none of its own."""
     scheme, _, rest = url.partition("://")
-    end = next((at for at, letter in enumerate(rest) if letter in "/?#"), len(rest))
+    end = next((at for at, char in enumerate(rest) if char in "/?#"), len(rest))
     user, _, place = rest[:end].rpartition("@")
     if ":" in user:
         return url

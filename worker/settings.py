@@ -1,6 +1,6 @@
 """Settings: the environment, then `.env`, then `holystone.toml`, then the defaults.
 
-A typo never costs the operator the janitor, nor more than was meant: what makes no sense is set aside
+A mistake neither stops Holystone nor makes it delete more than was meant: an invalid value is set aside
 with a warning, and the next source (in the end the default) is used instead.
 """
 
@@ -25,13 +25,13 @@ from worker.secret_files import read_secret_files
 from worker.sources import (
     PREFIX,
     TOML_FILE,
-    Keep,
     Unusable,
+    Validate,
     flatten,
-    keep_usable,
     read_dotenv,
     read_environment,
     read_toml,
+    validate_each,
 )
 
 DAY_S = 86_400
@@ -40,7 +40,7 @@ TABLES = (*POLICIES, "ssh")
 
 def _as_list(value: object) -> object:
     if isinstance(value, list):
-        return [str(item) for item in value]  # one that makes no sense must not cost the others
+        return [str(item) for item in value]  # texts, so that an item of another type spoils only itself
     return split_list(value) if isinstance(value, str) else value
 
 
@@ -166,7 +166,7 @@ _IF_UNREADABLE = {
     "disk_prune_percent": None,
     "disk_ladder": (),
 }
-_keep: Keep = functools.partial(keep_usable, TYPES, _IF_UNREADABLE)
+_validate: Validate = functools.partial(validate_each, TYPES, _IF_UNREADABLE)
 
 
 @functools.cache
@@ -194,11 +194,11 @@ def load_settings(folder: Path) -> Settings:
     warnings: list[str] = []
     for where, values in layers:
         warnings += [f"{where}: unknown setting {name}, ignored" for name in values if name not in TYPES]
-        kept, bad = _keep({field: value for field, value in values.items() if field in TYPES}, where)
-        merged |= kept
+        valid, bad = _validate({field: value for field, value in values.items() if field in TYPES}, where)
+        merged |= valid
         unusable += bad
         if where != TOML_FILE:
-            from_environment |= kept.keys()
+            from_environment |= valid.keys()
     for broken in filter(None, (broken_toml, broken_dotenv)):
         # The part that can't be read may have said "off", or an age longer than the default.
         merged["prune_enabled"] = False
@@ -213,7 +213,9 @@ def load_settings(folder: Path) -> Settings:
         for bad in unusable
     ]
     for_all = {field: getattr(settings, field) for field in TYPES}
-    fleet, left_out, fleet_warnings = build_fleet(settings.hosts, per_host, for_all, from_environment, _keep)
+    fleet, left_out, fleet_warnings = build_fleet(
+        settings.hosts, per_host, for_all, from_environment, _validate
+    )
     return settings.model_copy(
         update={"fleet": fleet, "left_out": left_out, "warnings": (*warnings, *fleet_warnings)}
     )

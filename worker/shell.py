@@ -14,6 +14,7 @@ from typing import IO, NamedTuple, Protocol
 from worker.errors import CommandFailed
 from worker.hosts import Host
 from worker.settings import Settings
+from worker.text import printable
 
 MAX_OUTPUT = 8 * 1024 * 1024  # what a run keeps of each stream; the rest is read and dropped
 TAIL = 64 * 1024  # of a longer stream the end is kept too: totals stand there
@@ -54,7 +55,7 @@ class Shell(Protocol):
 def first_lines(text: str, lines: int = 5, width: int = 300) -> str:
     """The start of a command's output, short enough for a report."""
     kept = [line.rstrip()[:width] for line in text.strip().splitlines()[:lines]]
-    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in kept)
+    return "\n".join(printable(line) for line in kept)
 
 
 @contextlib.asynccontextmanager

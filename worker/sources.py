@@ -1,4 +1,4 @@
-"""Where settings come from, and what is done with a value that makes no sense (pure but for the reading)."""
+"""Reads the sources of the settings, and sets invalid values aside."""
 
 import os
 import tomllib
@@ -45,7 +45,7 @@ def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
     except (OSError, UnicodeDecodeError) as error:
         return {}, f"{path.name} can't be read ({error})"
     for line in lines:
-        if line.error and PREFIX in line.original.string:  # other programs' lines are not ours to judge
+        if line.error and PREFIX in line.original.string:  # a broken line of another program's is ignored
             return {}, f"{path.name} can't be read (line {line.original.line})"
     return _ours({line.key: line.value for line in lines if line.key}), None
 
@@ -73,30 +73,32 @@ def flatten(tables: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return flat
 
 
-Keep = Callable[[Mapping[str, Any], str], tuple[dict[str, Any], list[Unusable]]]
+# (values by field, where they stand) -> (the valid ones, the others). An argument of fleet and policies,
+# which can't import settings, where the fields' types are.
+Validate = Callable[[Mapping[str, Any], str], tuple[dict[str, Any], list[Unusable]]]
 
 
-def keep_usable(
+def validate_each(
     types: Mapping[str, TypeAdapter[Any]],
     if_unreadable: Mapping[str, Any],
     values: Mapping[str, Any],
     where: str,
 ) -> tuple[dict[str, Any], list[Unusable]]:
     """The values that validate, and the others. `if_unreadable` replaces a value instead of dropping it."""
-    kept: dict[str, Any] = {}
+    valid: dict[str, Any] = {}
     unusable = []
     for field, value in values.items():
         try:
-            kept[field] = types[field].validate_python(value)
+            valid[field] = types[field].validate_python(value)
         except ValidationError:
             unusable.append(Unusable(field, where, shown(field, value)))
             if field in if_unreadable:
-                kept[field] = if_unreadable[field]
-    return kept, unusable
+                valid[field] = if_unreadable[field]
+    return valid, unusable
 
 
 def shown(field: str, value: object) -> str:
-    """A value as a warning may show it: no secret, no screenful."""
+    """A value as a warning shows it: secrets hidden, long ones cut."""
     if field in _SECRET:
         return "(not shown: it may hold a password)"
     text = repr(value)

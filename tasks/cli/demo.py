@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from tasks import PRUNE_TASK
 from tasks.cli.demo_builds import Builds, read_use
 from tasks.cli.demo_runs import INTERVAL_S, UNTIL_S, Runs
 from tasks.cli.interrupts import Interrupts
@@ -18,6 +17,7 @@ from tasks.cli.programs import CannotStart, Programs, find_programs
 from tasks.cli.services import LOOPBACK, told
 from tasks.cli.throwaway import DISK_MB, ThrowawayHost
 from worker.errors import HolystoneError
+from worker.policies import PRUNE_TASK
 from worker.sizes import format_size
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from celery import Celery
 from celery.states import READY_STATES
 
-from tasks import PRUNE_JOB, PRUNE_TASK
 from tasks.cli.local_redis import provide_redis
 from tasks.cli.processes import ProcessTree
 from tasks.cli.services import LOOPBACK, Services
 from tasks.cli.throwaway import ThrowawayHost, free_port
 from worker.memory import open_memory
+from worker.policies import PRUNE_JOB, PRUNE_TASK
 from worker.settings import Settings
 
 UNTIL_S = 1

@@ -5,24 +5,23 @@ from pathlib import Path
 
 import click
 
-from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.cli.terminal import one_line, say
 from tasks.command_set import JOBS
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_gate
 from tasks.prune_policy import ages_of
 from worker.ages import age_seconds
+from worker.policies import PRUNE_JOB, TABLE_OF
 from worker.settings import Settings, get_settings
 
 _LONGEST_KEY_FILE = 64 * 1024
-_POLICY_OF = {PRUNE_JOB: "prune", WATCH_JOB: "disk"}
 
 
 def enabled_jobs(settings: Settings) -> list[str]:
     """The jobs that are on for some configured host; where none is configured, those on by themselves."""
     if not settings.fleet:
-        return [job for job in JOBS if getattr(settings, f"{_POLICY_OF[job]}_enabled")]
+        return [job for job in JOBS if getattr(settings, f"{TABLE_OF[job]}_enabled")]
     hosts = settings.fleet.values()
-    return [job for job in JOBS if any(getattr(host, _POLICY_OF[job]).enabled for host in hosts)]
+    return [job for job in JOBS if any(host.policy_of(job).enabled for host in hosts)]
 
 
 def age_warnings(settings: Settings, min_age_s: int) -> list[str]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.cli.host_arguments import NAME_A_HOST
 from tasks.cli.host_rows import (
     Known,
@@ -24,6 +23,7 @@ from tasks.cli.terminal import RedisTrouble, open_console, say, use_redis, warn
 from worker.disk_memory import Disks
 from worker.memory import Memory
 from worker.pause import Pauses
+from worker.policies import PRUNE_JOB, WATCH_JOB
 from worker.schedule import entry_name
 from worker.settings import Settings, get_settings
 

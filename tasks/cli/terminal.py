@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from worker.text import printable
+
 if TYPE_CHECKING:
     import redis
     from rich.console import Console
@@ -35,8 +37,7 @@ def open_console() -> "Console":
 
 def one_line(text: object) -> str:
     """`text` on one line, without what would steer a terminal: parts of it were printed by hosts."""
-    joined = " ".join(str(text).split())
-    return "".join(character if character.isprintable() else "?" for character in joined)
+    return printable(" ".join(str(text).split()))
 
 
 def format_seconds(seconds: float) -> str:

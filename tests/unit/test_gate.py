@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.cli import main
 from tasks.command_set import AGE, ID, JOBS, PATH, SECONDS, TIME, Template, templates_of
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_arm, render_gate
@@ -22,6 +21,7 @@ from tests.support.requirements import require
 from tests.support.ssh_keys import make_key, public_key
 from worker.errors import GateDenied
 from worker.gate import COMMAND_SET_VERSION, Gate, parse_denial, parse_gate_version
+from worker.policies import PRUNE_JOB, WATCH_JOB
 from worker.settings import Settings, get_settings
 
 # Of what decides: the checks, and the arms of all jobs. Where this fails: raise COMMAND_SET_VERSION in

@@ -22,7 +22,7 @@ from worker import log_setup, notify, run_log
 from worker.errors import HostUnreachable
 from worker.fleet import HostSettings
 from worker.hosts import parse_host
-from worker.log_setup import is_told_elsewhere
+from worker.log_setup import is_replaced
 from worker.logs import get_logger, make_formatter
 from worker.policies import PrunePolicy
 from worker.redaction import find_secrets, make_redactor
@@ -194,10 +194,10 @@ def test_celery_s_lines_on_runs_are_told_by_ours(template: str) -> None:
     def record(level: int, message: Any) -> logging.LogRecord:
         return logging.LogRecord("celery.app.trace", level, "", 0, message, (), None)
 
-    assert is_told_elsewhere(record(logging.INFO, template))
-    assert not is_told_elsewhere(record(logging.CRITICAL, template))  # its own failure
-    assert not is_told_elsewhere(record(logging.INFO, "%s ready."))
-    assert not is_told_elsewhere(record(logging.INFO, {"event": "run finished"}))
+    assert is_replaced(record(logging.INFO, template))
+    assert not is_replaced(record(logging.CRITICAL, template))  # its own failure
+    assert not is_replaced(record(logging.INFO, "%s ready."))
+    assert not is_replaced(record(logging.INFO, {"event": "run finished"}))
 
 
 def test_a_log_file_takes_the_place_of_stderr_and_the_level_is_celery_s(
@@ -226,10 +226,10 @@ def test_the_host_and_the_run_are_on_each_line_from_its_start_to_its_end(
     told: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configured(monkeypatch, "a", "b")
-    run_log.bind("id-1", task(), (), {"host": "a"})
+    run_log.bind_run("id-1", task(), (), {"host": "a"})
     LIBRARY.info("between")
     assert (told.last["host"], told.last["task_id"]) == ("a", "id-1")
-    run_log.tell_end(task(), REPORT, "SUCCESS")
+    run_log.log_end(task(), REPORT, "SUCCESS")
     assert (told.last["host"], told.last["task_id"]) == ("a", "id-1")
     assert get_contextvars() == {}
     LIBRARY.info("after")
@@ -260,16 +260,16 @@ def test_a_run_ends_in_one_line(told: Lines, monkeypatch: pytest.MonkeyPatch) ->
     ]
     for retval, state, expected in ends:
         told.lines.clear()
-        run_log.tell_end(task(), retval, state)
+        run_log.log_end(task(), retval, state)
         assert len(told.lines) == 1
         assert expected.items() <= told.last.items()
         assert "engine" not in told.last  # not the whole report
 
 
 def test_a_routine_task_is_quiet_unless_it_fails(told: Lines) -> None:
-    run_log.tell_end(task(routine=True), REPORT, "SUCCESS")
+    run_log.log_end(task(routine=True), REPORT, "SUCCESS")
     assert told.last["level"] == "debug"
-    run_log.tell_end(task(routine=True), HostUnreachable("a: gone"), "FAILURE")
+    run_log.log_end(task(routine=True), HostUnreachable("a: gone"), "FAILURE")
     assert told.last["level"] == "error"
 
 
@@ -289,9 +289,9 @@ def test_a_thread_s_lines_are_of_the_run_that_it_works_for(monkeypatch: pytest.M
 def test_a_run_that_was_killed_is_told_of_once(told: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     configured(monkeypatch, "a")
     with bound_contextvars(task_id="id"):  # in its own process: task_postrun tells
-        run_log.tell_kill(task(), "id", ValueError("x"), (), {})
+        run_log.log_killed(task(), "id", ValueError("x"), (), {})
     assert told.lines == []
-    run_log.tell_kill(task(), "id", ValueError("x"), (), {})
+    run_log.log_killed(task(), "id", ValueError("x"), (), {})
     assert told.last["event"] == "run failed"
     assert (told.last["host"], told.last["task_id"]) == ("a", "id")
 
@@ -312,8 +312,8 @@ def test_the_host_is_the_one_that_the_message_names(
     monkeypatch: pytest.MonkeyPatch, args: Any, kwargs: Any, host: str | None
 ) -> None:
     configured(monkeypatch, "a", "b")
-    assert run_log.name_run(task(), "id", args, kwargs).get("host") == host
-    assert "host" not in run_log.name_run(task(job=None), "id", args, kwargs)
+    assert run_log.run_context(task(), "id", args, kwargs).get("host") == host
+    assert "host" not in run_log.run_context(task(job=None), "id", args, kwargs)
 
 
 def secretive() -> Settings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from worker.memory import LOCK_TTL_S, HostMemory, open_redis
+from worker.memory import LOCK_TTL_S, HostMemory
+from worker.redis_client import open_redis
 from worker.settings import Settings
 
 

@@ -53,7 +53,10 @@ def test_a_pause_says_who_and_until_when() -> None:
         '{"by": "a"}',
         '{"by": "a", "until_ts": "soon"}',
         '{"by": "a", "until_ts": NaN}',
+        '{"by": "a", "until_ts": 1' + "0" * 400 + "}",
+        "[" * 100_000,
     ],
+    ids=lambda text: text[:40],
 )
 def test_an_entry_that_can_not_be_read_holds_back_until_resumed(text: str) -> None:
     assert find_pause({"build-01": _decode(text)}, "build-01", NOW) == Pause(

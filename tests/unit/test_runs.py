@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.unit.fakes import FakeMemory
-from worker import runs
+from worker import run_signals, runs
 from worker.errors import GivenUp, HostUnreachable, InvalidArgument, UnknownHost
 from worker.fleet import HostSettings
 from worker.hosts import parse_host
@@ -23,7 +23,6 @@ from worker.runs import (
     Skipped,
     check_delivery,
     engine_lock,
-    remember_failure,
     tolerating_redis_outage,
 )
 from worker.settings import Settings
@@ -158,7 +157,36 @@ def test_a_failure_is_remembered_with_its_host(
     policy = PrunePolicy(True, 60, "24h", False, 120, 0)
     fleet = {known: HostSettings(parse_host(f"ssh://{known}"), policy) for known in ("a", "b")}
     memory = _memory()
-    monkeypatch.setattr(runs, "get_settings", lambda: Settings(fleet=fleet))
-    monkeypatch.setattr(runs, "open_memory", memory.opened)
-    remember_failure(sender=SimpleNamespace(job=job), exception=error, args=args, kwargs=kwargs)
+    monkeypatch.setattr(run_signals, "get_settings", lambda: Settings(fleet=fleet))
+    monkeypatch.setattr(run_signals, "open_memory", memory.opened)
+    run_signals.remember_failure(sender=SimpleNamespace(job=job), exception=error, args=args, kwargs=kwargs)
     assert memory.calls == ([("record_failure", host, type(error).__name__, repr(error))] if host else [])
+
+
+@pytest.mark.parametrize(
+    ("job", "host", "expired", "delivery_info", "counted"),
+    [
+        ("watch_disk", "a", True, {"redelivered": False}, True),
+        ("watch_disk", "a", True, None, True),
+        ("watch_disk", "a", True, {"redelivered": True}, False),  # a worker began it, and was killed
+        ("watch_disk", "a", False, {}, False),  # revoked by hand
+        ("watch_disk", "elsewhere", True, {}, False),
+        (None, "a", True, {}, False),
+    ],
+)
+def test_a_message_that_no_worker_began_in_time_is_counted_as_expired(
+    monkeypatch: pytest.MonkeyPatch,
+    job: str | None,
+    host: str,
+    expired: bool,
+    delivery_info: Any,
+    counted: bool,
+) -> None:
+    policy = PrunePolicy(True, 60, "24h", False, 120, 0)
+    memory = _memory()
+    fleet = {"a": HostSettings(parse_host("ssh://a"), policy)}
+    monkeypatch.setattr(run_signals, "get_settings", lambda: Settings(fleet=fleet))
+    monkeypatch.setattr(run_signals, "open_memory", memory.opened)
+    request = SimpleNamespace(args=[], kwargs={"host": host}, delivery_info=delivery_info)
+    run_signals.count_expired(sender=SimpleNamespace(job=job), request=request, expired=expired)
+    assert memory.calls == ([("count_expired", "a")] if counted else [])
