@@ -19,13 +19,13 @@ from redbeat.schedulers import (
 
 from worker.liveness import touch_heartbeat
 from worker.logs import get_logger
+from worker.policies import WATCH_TASK
 from worker.run_log import is_routine
 from worker.schedule import DUE_HEADER, turn_ts
 
 log = get_logger(__name__)
 
 BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of one
-LOOK_TASK = "tasks.watch_disk"  # its messages are most of what waits while there is no worker
 QUEUE_FLOOR = 1000  # messages; a queue shorter than this is never too long
 
 # It would take the lock without writing the schedule, which an empty Redis no longer has; tick does both.
@@ -76,7 +76,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     ) -> Any:
         before: datetime | None = entry.last_run_at
         entry = self.reserve(entry) if advance else entry
-        if self._queue_too_long and entry.task == LOOK_TASK:
+        if self._queue_too_long and entry.task == WATCH_TASK:
             return None
         headers = {DUE_HEADER: entry.last_run_at.timestamp()}
         try:

@@ -11,8 +11,9 @@ from prometheus_client.registry import Collector
 from worker.disk_memory import disk_key
 from worker.logs import get_logger
 from worker.memory import host_memory_key
-from worker.metrics import JOBS, Fields, Known, make_families
+from worker.metrics import Fields, Known, make_families
 from worker.pause import Pause, Pauses
+from worker.policies import TABLE_OF
 from worker.redis_client import open_redis_at_once
 from worker.settings import Settings, get_settings
 
@@ -24,7 +25,7 @@ PATIENCE_S = 2  # to connect, and for each answer; Flower serves nothing else me
 def read_known(settings: Settings) -> Known:
     """All in two round trips, however many hosts. Raises redis.RedisError, and ValueError for a bad URL."""
     hosts = list(settings.fleet)
-    keys = [(job, host) for job in JOBS for host in hosts]
+    keys = [(job, host) for job in TABLE_OF for host in hosts]
     with open_redis_at_once(settings, PATIENCE_S) as client, client.pipeline(transaction=False) as pipe:
         for job, host in keys:
             pipe.hgetall(host_memory_key(job, host))

@@ -2,22 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from worker.fleet import HostSettings
 from worker.pause import Pause, find_pause
-from worker.policies import DiskPolicy, PrunePolicy
+from worker.policies import TABLE_OF, DiskPolicy, PrunePolicy
 
 OTHER = "other"  # the label of a counter whose own name could be anything
-
-# What is shown, and by which of a host's policies it is switched on and repeated.
-JOBS: Mapping[str, Callable[[HostSettings], PrunePolicy | DiskPolicy]] = {
-    "prune_build_cache": lambda host: host.prune,
-    "watch_disk": lambda host: host.disk,
-}
 
 _TASK, _HOST = ("task", "host"), ("host",)
 # Labels and help by name. A `_total` is a counter.
@@ -70,8 +64,8 @@ def make_families(fleet: Mapping[str, HostSettings], known: Known, now: float) -
     for name, settings in fleet.items():
         is_paused = find_pause(known.pauses, name, now) is not None
         samples = list(_host_samples(name, settings, known.disks.get(name, {}), is_paused))
-        for job, policy_of in JOBS.items():
-            samples += _run_samples(job, name, policy_of(settings), known.runs.get((job, name), {}))
+        for job in TABLE_OF:
+            samples += _run_samples(job, name, settings.policy_of(job), known.runs.get((job, name), {}))
         for metric, labels, value in samples:
             if value is not None:
                 families[metric].add_metric(labels, value)
