@@ -6,7 +6,7 @@ from worker.look import bounded
 from worker.policies import DiskPolicy, PrunePolicy
 from worker.sizes import parse_size
 
-ROOM_POINTS = 3  # percent of a disk: one that was full has room again this far below its alert mark
+ROOM_POINTS = 3  # percent of a disk: one that was full has room again this far below its alert threshold
 LADDER_EVERY_S = 3600  # not more than one early prune of a host in this time
 CACHE_EVERY_S = 3600  # the size of the build cache is asked for less often: it costs docker more than df
 CACHE_USAGE = bounded(("docker", "builder", "du"), 30)

@@ -54,7 +54,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class WatchReport:
-    """`alert` is true when the disk rose to its alert mark, false when it has room again, else null.
+    """`alert` is true when the disk rose to its alert threshold, false when it has room again, else null.
 
     `early_prune` is the id of the prune that was sent because the disk is full. Sizes are bytes.
     """
@@ -147,7 +147,7 @@ def remember_and_notify(
     settings: Settings,
     now: float,
 ) -> None:
-    """Stores what was seen; raises an alert where the disk crossed its mark, and no other worker did so."""
+    """Stores what was seen; raises an alert where the disk crossed its threshold, and no other worker did so."""
     name, percent, disks = host.host.name, disk_now.used_percent, Disks(memory.client)
     with tolerating_redis_outage():
         disks.record(name, disk_now, now)
@@ -155,7 +155,7 @@ def remember_and_notify(
             disks.record_build_cache(name, reading.build_cache_bytes, now)
         if alert is not None and disks.record_above(name, alert):
             log.warning("disk full" if alert else "disk has room", used_percent=percent)
-            text = f"{percent} % in use; its alert mark is {host.disk.alert_percent} %."
+            text = f"{percent} % in use; its alert threshold is {host.disk.alert_percent} %."
             raise_alert(memory.client, settings, Alert(DISK_FULL if alert else DISK_OK, name, text, now))
 
 

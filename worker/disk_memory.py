@@ -8,7 +8,7 @@ import redis
 from worker.docker import FileSystem
 from worker.redis_client import read_number
 
-_ABOVE = "holystone:disk_above"  # the hosts whose disk is above its alert mark
+_ABOVE = "holystone:disk_above"  # the hosts whose disk is above its alert threshold
 
 # Of a host's early prune: sent, then begun, each by its task id. A second delivery of the same goes on.
 _BEGIN = """
@@ -86,7 +86,7 @@ class Disks:
         self._redis.hset(disk_key(host), mapping=fields)
 
     def record_above(self, host: str, above: bool) -> bool:
-        """Stores whether the disk is above its alert mark; True for the one caller that changed it."""
+        """Stores whether the disk is above its alert threshold; True for the one caller that changed it."""
         return bool(self._redis.sadd(_ABOVE, host) if above else self._redis.srem(_ABOVE, host))
 
     def claim_early_prune(self, host: str, task_id: str, seconds: int) -> bool:

@@ -25,7 +25,7 @@ class PrunePolicy:
 
 @dataclass(frozen=True)
 class DiskPolicy:
-    """How one host's disk is watched, every `interval_s` seconds. Marks are percent of the disk in use.
+    """How one host's disk is watched, every `interval_s` seconds. Thresholds are percent of the disk in use.
 
     From `prune_percent` on (None: never) the build cache is pruned by the ages of `ladder`, longest first.
     """

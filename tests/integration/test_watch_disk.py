@@ -63,7 +63,7 @@ def test_a_disk_that_fills_and_has_room_again_is_told_of_once_each(host: LocalHo
         "Holystone: local disk full",
         "Holystone: local disk has room",
     ]
-    assert messages[0]["message"] == "local: 86.0 % in use; its alert mark is 85 %."
+    assert messages[0]["message"] == "local: 86.0 % in use; its alert threshold is 85 %."
 
 
 def test_a_full_disk_is_pruned_by_shorter_ages_until_there_is_room_once_an_hour(host: LocalHost) -> None:
