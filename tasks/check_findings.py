@@ -1,26 +1,74 @@
 """What `holystone check` makes of what it learned on a host: facts in, lines with remedies out (pure)."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from tasks.prune_policy import ages_of
-from worker.ages import age_seconds
 from worker.builders import OtherCache
 from worker.docker import CacheRecord, FileSystem
 from worker.engine import Engine
-from worker.errors import CommandFailed, GateDenied, HolystoneError
-from worker.fleet import HostSettings
-from worker.gate import COMMAND_SET_VERSION, Gate
+from worker.errors import (
+    AuthenticationFailed,
+    CommandFailed,
+    GateDenied,
+    HolystoneError,
+    HostKeyRejected,
+    UnsupportedEngine,
+)
 from worker.sizes import format_size
 
 CLOCK_SKEW_S = 60
+_MOST_SHOWN = 10
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})", re.ASCII)
 _SAFE_CANCEL, _GC_BY_DEFAULT, _UNTIL_WORKS = (26, 0), (28, 2), (0, 9)
 _GC_REMEDY = (
     'upgrade to 28.2 or later, or put "builder": {"gc": {"enabled": true}} into /etc/docker/daemon.json there'
+)
+_NOT_RUNNING = (
+    "cannot connect to the docker daemon",
+    "daemon running",
+    "failed to connect to the docker api",  # from CLI 29
+)
+# How the texts of worker/ssh.py, worker/host_key.py and worker/engine.py begin -> the remedy. First fit.
+_REMEDIES: tuple[tuple[type[HolystoneError], str, str], ...] = (
+    (
+        AuthenticationFailed,
+        "an ssh ",  # key or setting can't be used
+        "correct it on this machine: HOLYSTONE_SSH_CONFIG, HOLYSTONE_SSH_IDENTITY, or what ssh_config says",
+    ),
+    (
+        AuthenticationFailed,
+        "more keys",
+        "set HOLYSTONE_SSH_IDENTITY, or IdentitiesOnly in ssh_config",
+    ),
+    (
+        AuthenticationFailed,
+        "",
+        "add its public key to authorized_keys there, or set HOLYSTONE_SSH_IDENTITY",
+    ),
+    (HostKeyRejected, "known_hosts can't be read", "correct that file on this machine"),
+    (
+        HostKeyRejected,
+        "no common ssh algorithm",
+        "allow one that both know: in ssh_config on this machine, or in sshd_config there",
+    ),
+    (HostKeyRejected, "", "compare the key with the host's own, then: holystone trust --help"),
+    (UnsupportedEngine, "`docker` is not Docker's CLI", "install docker-cli"),
+    (
+        UnsupportedEngine,
+        "docker's endpoint",
+        "unset DOCKER_HOST and DOCKER_CONTEXT there, or configure the engine's own host",
+    ),
+    (UnsupportedEngine, "`docker builder inspect`", "run it there as that user"),
+    (
+        UnsupportedEngine,
+        "`docker builder prune`",
+        "make the engine's own builder the one in use there: docker buildx ls",
+    ),
+    (UnsupportedEngine, "", "install Docker's own engine and CLI there, or take the host out"),
+    (GateDenied, "", "make the gate there and this worker agree, as said: holystone gate --help"),
 )
 
 Status = Literal["ok", "warning", "error"]
@@ -36,14 +84,23 @@ class Check:
     remedy: str | None = None
 
 
+def remedy_of(error: HolystoneError) -> str:
+    """What to do about an error: fixed words, chosen by its type and by how this project's own text begins.
+
+    Never cut out of the text: its end may be a host's words, which would then pass for our advice.
+    """
+    text = str(error)
+    if isinstance(error, (AuthenticationFailed, HostKeyRejected)):  # a host's name stands first
+        text = text.partition(": ")[2]
+    for kind, start, remedy in _REMEDIES:
+        if isinstance(error, kind) and text.startswith(start):
+            return remedy
+    return "check again; look at sshd's log there, and at the network between"
+
+
 def without_host(host: str, error: HolystoneError) -> str:
-    return str(error).removeprefix(f"{host}: ")
-
-
-def split_remedy(host: str, error: HolystoneError, otherwise: str) -> tuple[str, str]:
-    """(what, remedy): the errors' sentences end in their remedy, after a semicolon."""
-    text, semicolon, remedy = without_host(host, error).rpartition("; ")
-    return (text, remedy) if semicolon else (remedy, otherwise)
+    """The error's text as it is, but for the host's name, and its remedy where that is `remedy_of` again."""
+    return str(error).removeprefix(f"{host}: ").removesuffix(f"; {remedy_of(error)}")
 
 
 def judge_docker(found: Engine | HolystoneError, user: str, host: str) -> list[Check]:
@@ -52,19 +109,20 @@ def judge_docker(found: Engine | HolystoneError, user: str, host: str) -> list[C
         text = f"Engine {found.server}, CLI {found.client or 'unknown'}, prunes by {found.builder}"
         return [Check("docker", "ok", text)]
     if not isinstance(found, CommandFailed):
-        text, remedy = split_remedy(
-            host, found, "install Docker's own engine and CLI there, or take the host out"
-        )
-        return [Check("docker", "error", text, remedy)]
+        return [Check("docker", "error", without_host(host, found), remedy_of(found))]
     _, exit_status, stderr = found.args
     said = stderr.strip().splitlines()[0] if stderr.strip() else "it said nothing"
     lower = stderr.lower()
-    if "permission denied" in lower:
-        text, remedy = f"{user} may not use it", f"there, as root: usermod -aG docker {user}"
-    elif "cannot connect to the docker daemon" in lower or "daemon running" in lower:
-        text, remedy = "its engine does not run", "there, as root: systemctl start docker"
-    elif exit_status in (126, 127):
+    if exit_status == 127 and "timeout" in said and "docker" not in said:
+        text, remedy = "there is no `timeout`", "install coreutils there"
+    elif exit_status == 127:
         text, remedy = "not installed", "install it there, where this login's ssh commands find it (PATH)"
+    elif exit_status == 126:
+        text, remedy = f"{user} may not execute it", "look there: ls -lL $(command -v docker)"
+    elif "permission denied" in lower:
+        text, remedy = f"{user} may not use it", f"there, as root: usermod -aG docker {user}"
+    elif any(words in lower for words in _NOT_RUNNING):
+        text, remedy = "its engine does not run", "there, as root: systemctl start docker"
     elif exit_status in (None, 137):
         text, remedy = "no answer within 60 s", "look at the engine's log: journalctl -u docker"
     else:
@@ -94,7 +152,10 @@ def judge_versions(engine: Engine) -> list[Check]:
         checks.append(Check("garbage_collection", "warning", text, _GC_REMEDY))
     if engine.builder.startswith("buildx"):
         builder = _version(engine.builder)
-        if builder is not None and builder < _UNTIL_WORKS:
+        if builder is None:
+            text = f"{engine.builder}: its version can't be read; before 0.9 it ignores `until`"
+            checks.append(Check("builder", "warning", text, "look there: docker buildx version"))
+        elif builder < _UNTIL_WORKS:
             text = f"{engine.builder}: before 0.9 it ignores `until`, so that prunes remove nothing"
             checks.append(Check("builder", "error", text, "upgrade the buildx plugin there to 0.9 or later"))
         else:
@@ -105,12 +166,14 @@ def judge_versions(engine: Engine) -> list[Check]:
 def judge_other_builders(
     caches: Sequence[OtherCache], without: Sequence[str], unread: Sequence[str] = ()
 ) -> Check:
-    """other_builders: caches that the prune does not cover. `unread` says what was not asked, and why."""
+    """other_builders: caches that the prune does not cover. `unread` says of their list and of their sizes
+    why it was not read."""
     known = sorted(caches, key=lambda cache: -(cache.size_bytes or 0))
-    parts = [f"{cache.builder} {_size(cache.size_bytes)}" for cache in known]
-    notes = [*(f"{name} has no cache so far" for name in without), *unread]
+    parts = _some([f"{cache.builder} {_size(cache.size_bytes)}" for cache in known])
+    notes = [*_some([f"{name} has no cache so far" for name in without]), *unread]
     if not any(cache.size_bytes != 0 for cache in caches):
-        return Check("other_builders", "ok", "; ".join(["none with a cache here", *notes]))
+        none = ("none with a cache here", "none seen", "not read")[min(len(unread), 2)]
+        return Check("other_builders", "ok", "; ".join([none, *notes]))
     return Check(
         "other_builders",
         "warning",
@@ -119,8 +182,10 @@ def judge_other_builders(
     )
 
 
-def judge_disk(disk: FileSystem | None, alert_percent: int) -> Check:
+def judge_disk(disk: FileSystem | GateDenied | None, alert_percent: int, host: str) -> Check:
     """disk: how full the file system of the engine's data is."""
+    if isinstance(disk, GateDenied):  # as it will deny each prune's look
+        return Check("disk", "error", without_host(host, disk), remedy_of(disk))
     if disk is None or disk.used_percent is None:
         return Check("disk", "warning", "not read", "is there a `df` that knows -P and -k?")
     free, size = format_size(disk.free_bytes), format_size(disk.size_bytes)
@@ -150,37 +215,9 @@ def judge_clock(before: datetime, engine_now: datetime | None, after: datetime) 
     return Check("clock", "warning", text, "set both clocks by NTP: timedatectl set-ntp true")
 
 
-def judge_gate(found: Gate | GateDenied | None, configured: HostSettings, jobs: Collection[str]) -> Check:
-    """gate: whether the key is confined, and to what is sent here. `found` is a denial where the gate is
-    installed, but not as this key's forced command."""
-    if isinstance(found, GateDenied):
-        text = "it is installed, but does not confine this key, which can do anything that docker can"
-        return Check("gate", "warning", text, "put the line of `holystone gate --authorized-keys` there")
-    if found is None:
-        text = "none: this key can do anything that docker can, which is as good as root"
-        return Check("gate", "warning", text, "confine it: holystone gate --help")
-    text = (
-        f"version {found.version}; jobs {', '.join(found.jobs) or 'none'}; ages from {found.min_age_s} s; "
-        f"{'with or without' if found.all else 'never with'} --all"
-    )
-    if missing := [job for job in jobs if job not in found.jobs]:
-        return Check(
-            "gate",
-            "error",
-            f"{text}: {', '.join(missing)} denied",
-            "print it anew: holystone gate, install it",
-        )
-    denied = [age for age in ages_of(configured) if age_seconds(age) < found.min_age_s]
-    if denied:
-        remedy = "raise until (HOLYSTONE_PRUNE_UNTIL, prune.until, disk.ladder), or: holystone gate --min-age"
-        return Check("gate", "error", f"{text}: {', '.join(denied)} denied", remedy)
-    if configured.prune.enabled and configured.prune.all and not found.all:
-        remedy = "switch all off (HOLYSTONE_PRUNE_ALL, prune.all), or: holystone gate --allow-all, install it"
-        return Check("gate", "error", f"{text}, which this host's settings ask for", remedy)
-    if found.version < COMMAND_SET_VERSION:
-        text += f"; this worker's is version {COMMAND_SET_VERSION}"
-        return Check("gate", "warning", text, "print it anew: holystone gate, and install it there")
-    return Check("gate", "ok", text)
+def _some(items: list[str]) -> list[str]:
+    more = len(items) - _MOST_SHOWN
+    return items if more <= 0 else [*items[:_MOST_SHOWN], f"{more} more"]
 
 
 def _size(size: int | None) -> str:

@@ -1,33 +1,35 @@
 """Learns of one host what `holystone check` judges: talks, and decides nothing."""
 
 import asyncio
+import os
+import pwd
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tasks import PRUNE_JOB, WATCH_JOB
 from tasks.check_findings import (
     Check,
     judge_cache,
     judge_clock,
     judge_disk,
     judge_docker,
-    judge_gate,
     judge_other_builders,
     judge_versions,
     without_host,
 )
+from tasks.check_gate import judge_gate
 from tasks.check_way import judge_way
 from tasks.prune_policy import preview_argv
 from worker.builders import LIMIT_S, LIST_JSON, LIST_TABLE, other_caches, parse_builders, parse_state_volumes
-from worker.docker import parse_cache_records
+from worker.docker import FileSystem, parse_cache_records
 from worker.engine import Engine
 from worker.errors import CommandFailed, GateDenied, HolystoneError, HostUnreachable
 from worker.fleet import HostSettings
 from worker.gate import VERSION_ARGV, Gate, parse_gate_version
 from worker.look import disk, look
+from worker.policies import TABLE_OF
 from worker.settings import Settings
-from worker.shell import LocalShell, Shell
+from worker.shell import Completed, LocalShell, Shell
 from worker.way import reach
 
 AT_ONCE = 16
@@ -53,7 +55,7 @@ async def check_host(configured: HostSettings, settings: Settings) -> list[Check
     try:
         async with asyncio.timeout(HOST_LIMIT_S):
             if host.is_local:
-                await _examine(LocalShell(), "this user", configured, checks)
+                await _examine(LocalShell(), _own_name(), configured, checks)
                 return checks
             async with reach(host, settings) as (way, shell):
                 checks += judge_way(way)
@@ -68,6 +70,13 @@ async def check_host(configured: HostSettings, settings: Settings) -> list[Check
     return checks
 
 
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a user that has no name, as in a container
+        return str(os.geteuid())
+
+
 def _broken(text: str) -> Check:
     return Check("connection", "error", text, "check again; look at the network between")
 
@@ -75,9 +84,8 @@ def _broken(text: str) -> Check:
 async def _examine(shell: Shell, user: str, configured: HostSettings, checks: list[Check]) -> None:
     host = configured.host
     gate = None if host.is_local else await _ask_gate(shell)
-    enabled = {PRUNE_JOB: configured.prune.enabled, WATCH_JOB: configured.disk.enabled}
-    jobs = [job for job, is_on in enabled.items() if is_on]
-    gate_check = [] if host.is_local else [judge_gate(gate, configured, jobs)]
+    jobs = [job for job in TABLE_OF if configured.policy_of(job).enabled]
+    gate_check = [] if gate is None else [judge_gate(gate, configured, jobs)]
     before = datetime.now(UTC)
     try:
         engine = await look(shell)
@@ -89,7 +97,7 @@ async def _examine(shell: Shell, user: str, configured: HostSettings, checks: li
     after = datetime.now(UTC)
     checks += [*judge_docker(engine, user, host.name), *judge_versions(engine)]
     disk_now, (usage, why), (builders, unread) = await asyncio.gather(
-        disk(shell, engine.root),
+        _read_disk(shell, engine.root),
         _read(shell, preview_argv(LIMIT_S)),
         _list_builders(shell, engine, isinstance(gate, Gate)),
     )
@@ -99,17 +107,25 @@ async def _examine(shell: Shell, user: str, configured: HostSettings, checks: li
         unread = [f"sizes not read: {why}", *unread]
     checks += [
         judge_other_builders(caches, without, unread),
-        judge_disk(disk_now, configured.disk.alert_percent),
+        judge_disk(disk_now, configured.disk.alert_percent, host.name),
         judge_cache(parse_cache_records(usage) if usage else None, why),
         judge_clock(before, engine.now, after),
         *gate_check,
     ]
 
 
-async def _ask_gate(shell: Shell) -> Gate | GateDenied | None:
+async def _ask_gate(shell: Shell) -> Gate | GateDenied | Completed:
     try:
-        return parse_gate_version((await shell.run(VERSION_ARGV)).stdout)
+        completed = await shell.run(VERSION_ARGV)
     except GateDenied as denial:
+        return denial
+    return parse_gate_version(completed.stdout) or completed
+
+
+async def _read_disk(shell: Shell, path: str) -> FileSystem | GateDenied | None:
+    try:
+        return await disk(shell, path)
+    except GateDenied as denial:  # the path is the engine's, and the gate may not take it
         return denial
 
 

@@ -2,10 +2,14 @@
 
 import os
 
-from tasks.check_findings import Check, split_remedy, without_host
+from tasks.check_findings import Check, remedy_of, without_host
 from worker.errors import HolystoneError, HostKeyRejected
-from worker.known_hosts import Standing
+from worker.host_key import HostKey
+from worker.known_hosts import KeyStatus
 from worker.way import Way
+
+_UNKNOWN = "not in known_hosts", "certificate is not accepted"
+_ANOTHER = "this key is revoked: give the host another one"
 
 
 def judge_way(way: Way) -> list[Check]:
@@ -29,32 +33,50 @@ def judge_way(way: Way) -> list[Check]:
         return [*checks, Check("port", "error", text, remedy)]
     if way.answer:
         checks.append(Check("port", "ok", f"{way.answer} answers"))
-    if isinstance(way.failure, HostKeyRejected):
+    if isinstance(way.failure, HostKeyRejected) or (way.failure and way.key):
         return [*checks, _judge_key(way, way.failure)]
     if way.key_accepted:
         checks.append(Check("host_key", "ok", "known"))
     if way.failure is not None:
-        text, remedy = split_remedy(
-            way.host, way.failure, "look at sshd's log there, and at the network between"
-        )
-        return [*checks, Check("login", "error", text, remedy)]
+        text = without_host(way.host, way.failure)
+        return [*checks, Check("login", "error", text, remedy_of(way.failure))]
     return [*checks, Check("login", "ok", f"as {way.user}")]
 
 
 def _judge_key(way: Way, failure: HolystoneError) -> Check:
-    key, text = way.key, without_host(way.host, failure)
-    if key is None:
-        who = text.partition(": ")[0] if way.behind else way.host  # it may be a jump host's
-        remedy = f"holystone trust {who}"
-        if "not in known_hosts" not in text:
-            remedy = "correct that file, or the setting or ssh_config that stands against it"
-        return Check("host_key", "error", text, remedy)
-    shown = f"it shows {key.kind.upper()} {key.fingerprint}"
-    if key.standing is Standing.NEW:
-        remedy = f"compare that with `{key.compare}` on the host, then: holystone trust {way.host}"
-        return Check("host_key", "error", f"not in known_hosts; {shown}", remedy)
-    text = f"{text}; {shown}"
-    if key.standing is Standing.REVOKED:
-        return Check("host_key", "error", text, "this key is revoked: give the host another one")
-    remedy = f"find out why it changed; where that was meant: {key.forget}, then: holystone trust {way.host}"
+    text, remedy = _judge_known(way, way.key, failure) if way.key else _judge_unseen(way, failure)
     return Check("host_key", "error", text, remedy)
+
+
+def _judge_unseen(way: Way, failure: HolystoneError) -> tuple[str, str]:
+    text, remedy = without_host(way.host, failure), remedy_of(failure)
+    if any(reason in text for reason in _UNKNOWN):
+        is_own = str(failure).startswith(f"{way.host}: ")
+        remedy = f"holystone trust {way.host if is_own else text.partition(': ')[0]}"  # a jump host
+    elif "revoked in known_hosts" in text:
+        remedy = _ANOTHER
+    return text, remedy
+
+
+def _judge_known(way: Way, key: HostKey, failure: HolystoneError) -> tuple[str, str]:
+    shown, text = f"it shows {key.kind.upper()} {key.fingerprint}", without_host(way.host, failure)
+    is_lost = not isinstance(failure, HostKeyRejected)  # before it came to the key
+    if "no common ssh algorithm" in text:
+        return f"{text}; {shown}", remedy_of(failure)
+    if key.status is KeyStatus.REVOKED:
+        return f"revoked in known_hosts; {shown}", _ANOTHER
+    if key.status is KeyStatus.KNOWN:
+        remedy = "renew the host's certificate, or correct HostKeyAlgorithms in ssh_config"
+        return f"{text}; {shown}, which is known", remedy
+    if key.status is KeyStatus.NEW:
+        if _UNKNOWN[1] not in text:
+            text = "not in known_hosts"
+        remedy = f"compare that with `{key.compare_command}` on the host, then: holystone trust {way.host}"
+        return f"{text}; {shown}", remedy
+    if is_lost:
+        text = "the host key differs from the one in known_hosts, which may be an attack"
+    remedy = (
+        f"find out why it changed; where that was meant: {key.forget_command}, "
+        f"then: holystone trust {way.host}"
+    )
+    return f"{text}; {shown}", remedy

@@ -19,6 +19,8 @@ CONTAINER_DRIVER = "docker-container"
 LIST_JSON = bounded(("docker", "buildx", "ls", "--format", "json"), LIMIT_S)  # from buildx 0.13
 LIST_TABLE = bounded(("docker", "buildx", "ls"), LIMIT_S)
 
+# Of what a host prints: more would only hold up the other hosts.
+_MOST_LINES, _MOST_NODES, _LONGEST_NAME = 1000, 100, 200
 _VOLUME = re.compile(r"buildx_buildkit_(.{1,200})_state")
 
 
@@ -41,7 +43,7 @@ class OtherCache:
 
 def parse_builders(stdout: str) -> list[Builder]:
     """The builders in `docker buildx ls`, as JSON lines or as a table."""
-    lines = [line for line in stdout.splitlines() if line.strip()]
+    lines = [line for line in stdout.splitlines() if line.strip()][:_MOST_LINES]
     is_json = bool(lines) and lines[0].startswith("{")
     found = list(_from_json(lines)) if is_json else _from_table(lines[1:])
     return list({builder.name: builder for builder in found}.values())  # 0.13 repeats one for each node
@@ -50,24 +52,23 @@ def parse_builders(stdout: str) -> list[Builder]:
 def _from_json(lines: Sequence[str]) -> Iterator[Builder]:
     for line in lines:
         fields = _dict(_load(line))
-        nodes = [_dict(node) for node in _list(fields.get("Nodes"))]
+        nodes = [_dict(node) for node in _list(fields.get("Nodes"))[:_MOST_NODES]]
         yield Builder(
-            str(fields.get("Name") or "?"),
-            str(fields.get("Driver") or "?"),
-            tuple((str(node.get("Name") or "?"), str(node.get("Endpoint") or "")) for node in nodes),
+            _text(fields.get("Name")) or "?",
+            _text(fields.get("Driver")) or "?",
+            tuple((_text(node.get("Name")) or "?", _text(node.get("Endpoint"))) for node in nodes),
         )
 
 
 def _from_table(lines: Sequence[str]) -> list[Builder]:
-    found: list[Builder] = []
+    found: list[tuple[str, str, list[tuple[str, str]]]] = []
     for line in lines:
-        words = [word for word in line.replace("\\_", " ").split() if word != "*"]
-        if not line[0].isspace():
-            found.append(Builder(words[0].rstrip("*"), (*words, "?")[1], ()))
-        elif found and words:
-            last, node = found[-1], (words[0].rstrip("*"), (*words, "")[1])
-            found[-1] = Builder(last.name, last.driver, (*last.nodes, node))
-    return found
+        words = [_text(word) for word in line.replace("\\_", " ").split() if word != "*"]
+        if words and not line[0].isspace():
+            found.append((words[0].rstrip("*"), (*words, "?")[1], []))
+        elif words and found:
+            found[-1][2].append((words[0].rstrip("*"), (*words, "")[1]))
+    return [Builder(name, driver, tuple(nodes[:_MOST_NODES])) for name, driver, nodes in found]
 
 
 def parse_state_volumes(system_df: str) -> dict[str, int | None] | None:
@@ -109,6 +110,10 @@ def other_caches(
 def _sum(sizes: Sequence[int | None]) -> int | None:
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
+
+
+def _text(value: Any) -> str:
+    return value[:_LONGEST_NAME] if isinstance(value, str) else ""
 
 
 def _load(text: str) -> Any:

@@ -12,24 +12,20 @@ import asyncssh
 from worker.errors import AuthenticationFailed, HolystoneError, HostKeyRejected, HostUnreachable
 from worker.hosts import Host
 from worker.known_hosts import (
-    Standing,
-    file_to_add_to,
-    files_to_read,
+    ALGORITHMS,
+    KeyStatus,
+    algorithms_for,
+    key_status,
     keys_known_as,
     make_line,
+    match,
     name_of,
     read_files,
-    standing,
 )
+from worker.known_hosts_files import file_to_add_to, files_to_read
 from worker.settings import Settings
 from worker.ssh import Route, find_route, jump
 
-# As OpenSSH's client prefers them.
-_ALGORITHMS = (
-    ("ssh-ed25519",),
-    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
-    ("rsa-sha2-512", "rsa-sha2-256"),
-)
 _KINDS = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}  # else ecdsa
 _FINGERPRINT = re.compile(r"SHA256:([A-Za-z0-9+/]{43})=?", re.ASCII)
 
@@ -39,25 +35,27 @@ class HostKey:
     """A key that a host showed; `kind` is `ed25519`, `ecdsa` or `rsa`.
 
     `name` is the host's in known_hosts, where `line` would make the key known. `file` is the one to add it
-    to, None where ssh_config says that there is none.
+    to, None where ssh_config says that there is none; `known_in` the first that holds another of its keys.
     """
 
     name: str
     kind: str
     fingerprint: str
-    standing: Standing
+    status: KeyStatus
     line: str
     file: Path | None
+    known_in: Path | None = None
 
     @property
-    def compare(self) -> str:
+    def compare_command(self) -> str:
         """The command that prints the fingerprint on the host itself."""
         return f"ssh-keygen -lf /etc/ssh/ssh_host_{self.kind}_key.pub"
 
     @property
-    def forget(self) -> str:
+    def forget_command(self) -> str:
         """The command that removes what is known of the host."""
-        return shlex.join(["ssh-keygen", *(["-f", str(self.file)] if self.file else []), "-R", self.name])
+        file = self.known_in or self.file
+        return shlex.join(["ssh-keygen", *(["-f", str(file)] if file else []), "-R", self.name])
 
 
 def parse_fingerprint(text: str) -> str:
@@ -88,19 +86,13 @@ async def fetch_host_key(host: Host, settings: Settings, fingerprint: str | None
 async def _fetch(host: Host, settings: Settings, fingerprint: str | None) -> HostKey:
     route = find_route(host, settings, client_keys=None)
     try:
-        known_hosts = read_files(
-            [path for path in files_to_read(route.options.known_hosts, settings) if path.exists()]
-        )
+        files = [path for path in files_to_read(host, route.options, settings) if path.exists()]
+        file = file_to_add_to(host, route.options, settings)
+        known_hosts = read_files(files)
     except (OSError, ValueError) as error:
         raise HostKeyRejected(f"{host.name}: known_hosts can't be read: {error}") from error
     name = name_of(route.options)
-    user_files = route.options.config.get("UserKnownHostsFile")
-    file = file_to_add_to(user_files, settings)
-    known = [
-        algorithm.decode() for key in keys_known_as(known_hosts, name) for algorithm in key.sig_algorithms
-    ]
-    every = [algorithm for group in _ALGORITHMS for algorithm in group]
-    tries = _ALGORITHMS if fingerprint else [list(dict.fromkeys([*known, *every]))]
+    tries = ALGORITHMS if fingerprint else [algorithms_for(match(known_hosts, name)[0])]
     found: HostKey | None = None
     trouble: HolystoneError | None = None
     through = await jump(host, route.jumps, settings)
@@ -113,7 +105,14 @@ async def _fetch(host: Host, settings: Settings, fingerprint: str | None) -> Hos
                 continue
             kind = _KINDS.get(key.algorithm.decode(), "ecdsa")
             shown = key.get_fingerprint().rstrip("=")
-            this = HostKey(name, kind, shown, standing(known_hosts, name, key), make_line(name, key), file)
+            try:
+                line = make_line(name, key)
+            except ValueError as error:
+                raise HostKeyRejected(f"{host.name}: {error}") from error
+            status, known_in = key_status(known_hosts, name, key), None
+            if status is KeyStatus.CHANGED:
+                known_in = next((path for path in files if keys_known_as(read_files([path]), name)), None)
+            this = HostKey(name, kind, shown, status, line, file, known_in)
             if shown == fingerprint:
                 return this
             found = found or this

@@ -1,10 +1,9 @@
-"""known_hosts files: which are read, what they say of a host's key, and adding a key to one."""
+"""What known_hosts files say of a host's key."""
 
-import errno
-import fcntl
 import functools
-import os
-import stat
+import re
+import socket
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -13,45 +12,27 @@ import asyncssh
 
 from worker.hosts import DEFAULT_PORT
 from worker.logs import get_logger
-from worker.settings import Settings
 
-_USER_FILE = Path("~/.ssh/known_hosts")
-_SYSTEM_FILE = Path("/etc/ssh/ssh_known_hosts")
+# As OpenSSH's client prefers them.
+ALGORITHMS = (
+    ("ssh-ed25519",),
+    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    ("rsa-sha2-512", "rsa-sha2-256"),
+)
+_WITH_PORT = re.compile(r"\[(.*)\]:[0-9]+", re.DOTALL)
+# No pattern, list, marker, hash or comment.
+_NAME = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*|\[[A-Za-z0-9_:][A-Za-z0-9_.:%-]*\]:[0-9]{1,5}", re.ASCII)
 
 log = get_logger(__name__)
 
 
-class Standing(Enum):
+class KeyStatus(Enum):
     """What known_hosts files say of a key that a host shows."""
 
     NEW = auto()
     KNOWN = auto()
-    OTHER_KNOWN = auto()  # the host is known by another key
+    CHANGED = auto()  # the host is known by another key
     REVOKED = auto()
-
-
-def files_to_read(configured: Any, settings: Settings) -> list[Path]:
-    """The known_hosts files to trust. asyncssh takes `UserKnownHostsFile none` for "any key"; we don't."""
-    if settings.ssh_known_hosts:
-        return [settings.ssh_known_hosts.expanduser()]  # one that is missing is an error, not "trust no one"
-    named = [Path(path) for path in configured] if isinstance(configured, list) else []
-    if configured is not None and not named:
-        named = [_USER_FILE]
-    files = [path.expanduser() for path in (*named, _SYSTEM_FILE)]
-    return [path for path in files if path.is_file()]
-
-
-def file_to_add_to(user_files: Any, settings: Settings) -> Path | None:
-    """Where a new key belongs: the first of the files that are read and are the user's own.
-
-    `user_files` is ssh_config's UserKnownHostsFile: a list, empty for `none`, or None where it isn't set. The
-    result is None for `none`.
-    """
-    if settings.ssh_known_hosts:
-        return settings.ssh_known_hosts.expanduser()
-    if user_files is None:
-        return _USER_FILE.expanduser()
-    return Path(user_files[0]).expanduser() if user_files else None
 
 
 def read_files(files: list[Path]) -> asyncssh.SSHKnownHosts:
@@ -65,64 +46,91 @@ def _read_files(stamps: tuple[tuple[str, int, int], ...]) -> asyncssh.SSHKnownHo
     # Parsed once per process and version of the files: 10,000 lines cost 65 ms.
     known_hosts = asyncssh.SSHKnownHosts()
     for path, _, _ in stamps:
-        for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), 1):
+        text = Path(path).read_bytes().decode("utf-8", "surrogateescape")  # a comment may hold anything
+        for number, line in enumerate(text.split("\n"), 1):
             try:
+                if line.lstrip().lower().startswith("@revoked"):
+                    _check_revoked(line)
                 known_hosts.load(line)
             except ValueError as error:
-                if line.lstrip().startswith("@revoked"):
+                if line.lstrip().lower().startswith("@revoked"):
                     raise ValueError(f"{path}:{number}: a revoked key that can't be read") from error
                 log.warning("known_hosts line not understood", path=path, line=number)
     return known_hosts
 
 
+def _check_revoked(line: str) -> None:
+    """Raises ValueError where asyncssh would pass over a key that it can't read."""
+    _, _, data = line.split(None, 2)
+    try:
+        asyncssh.import_public_key(data)
+    except asyncssh.KeyImportError:
+        if not asyncssh.import_certificate(data).is_x509:
+            raise ValueError("a certificate, where its key should be") from None
+
+
 def name_of(options: asyncssh.SSHClientConnectionOptions) -> str:
     """How OpenSSH calls the host of a connection in its files: `host`, `[host]:port`, or its HostKeyAlias."""
-    if options.host_key_alias:
-        return options.host_key_alias.lower()
-    host = options.host.lower()
-    return host if options.port == DEFAULT_PORT else f"[{host}]:{options.port}"
+    return name_for(options.host_key_alias or options.host, None if options.host_key_alias else options.port)
+
+
+def name_for(host: str, port: int | None) -> str:
+    """The same of a host at a port, or of a HostKeyAlias, which has none. IPv6 addresses have many forms."""
+    address, percent, scope = host.partition("%")
+    try:
+        host = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address)) + percent + scope
+    except (OSError, UnicodeError, ValueError):
+        host = host.lower()
+    return host if port in (None, DEFAULT_PORT) else f"[{host}]:{port}"
+
+
+def match(known_hosts: asyncssh.SSHKnownHosts, name: str) -> Sequence[Any]:
+    """What holds for a host that is called `name`, as asyncssh gives it: keys, keys of authorities, revoked
+    keys, and the same of X.509.
+
+    As in OpenSSH, where nothing is known of `[host]:port`, what is known of `host` counts. What is revoked
+    for either is revoked.
+    """
+    own = plain = known_hosts.match(name, "", None)
+    if with_port := _WITH_PORT.fullmatch(name):
+        plain = known_hosts.match(with_port[1], "", None)
+    keys, authorities, _, x509, _, subjects, _ = own if any(own[each] for each in (0, 1, 3, 5)) else plain
+    revoked, revoked_x509, revoked_subjects = ([*own[each], *plain[each]] for each in (2, 4, 6))
+    # A line with OpenSSH's own form of certificates says nothing; asyncssh would fail.
+    x509 = [certificate for certificate in x509 if certificate.is_x509]
+    return keys, authorities, revoked, x509, revoked_x509, subjects, revoked_subjects
 
 
 def keys_known_as(known_hosts: asyncssh.SSHKnownHosts, name: str) -> list[asyncssh.SSHKey]:
-    """The keys that stand in the files under a name, as `name_of` gives it."""
+    """The keys that stand in the files under just this name, as `name_of` gives it."""
     return list(known_hosts.match(name, "", None)[0])
 
 
-def standing(known_hosts: asyncssh.SSHKnownHosts, name: str, key: asyncssh.SSHKey) -> Standing:
+def key_status(known_hosts: asyncssh.SSHKnownHosts, name: str, key: asyncssh.SSHKey) -> KeyStatus:
     """What the files say of `key` for the host that they call `name`."""
-    if key in known_hosts.match(name, "", None)[2]:
-        return Standing.REVOKED
-    known = keys_known_as(known_hosts, name)
+    known, _, revoked = match(known_hosts, name)[:3]
+    if key in revoked:
+        return KeyStatus.REVOKED
     if key in known:
-        return Standing.KNOWN
-    return Standing.OTHER_KNOWN if known else Standing.NEW
+        return KeyStatus.KNOWN
+    return KeyStatus.CHANGED if keys_known_as(known_hosts, name) else KeyStatus.NEW
+
+
+def algorithms_for(known: Iterable[asyncssh.SSHKey]) -> list[str]:
+    """The host key algorithms to ask for: first those of the keys that are known, as OpenSSH does, then all
+    others, so that a host without such a key shows the one that it has instead of hanging up."""
+    first = [algorithm.decode() for key in known for algorithm in key.sig_algorithms]
+    return list(dict.fromkeys([*first, *(each for group in ALGORITHMS for each in group)]))
 
 
 def make_line(name: str, key: asyncssh.SSHKey) -> str:
-    """The line that makes `key` known. Names are not hashed: the settings beside it hold them in plain."""
+    """The line that makes `key` known. Names are not hashed: the settings beside it hold them in plain.
+
+    Raises ValueError for a name that would mean something else there.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} can't be a host's name in known_hosts: correct HostKeyAlias or HostName in ssh_config"
+        )
     kind, encoded = key.export_public_key().decode("ascii").split()[:2]
     return f"{name} {kind} {encoded}\n"
-
-
-def add_line(path: Path, line: str) -> None:
-    """Adds a line at the end of the file, unless it stands there; the file is made where it is missing.
-
-    Raises OSError, and then leaves it as it was.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "r+b", buffering=0, closefd=True) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        fcntl.flock(file, fcntl.LOCK_EX)
-        before, data = file.read(), line.encode("ascii")
-        if data in before.splitlines(keepends=True):
-            return  # another added it meanwhile
-        data = b"\n" * (before != b"" and not before.endswith(b"\n")) + data
-        try:
-            if os.write(descriptor, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, len(before))
-            raise

@@ -9,8 +9,10 @@ from typing import Any
 import asyncssh
 
 from worker.errors import AuthenticationFailed, HostKeyRejected, HostUnreachable
+from worker.host_key_check import connect_checked, explain
 from worker.hosts import Host, parse_host, split_list
-from worker.known_hosts import files_to_read, keys_known_as, name_of, read_files
+from worker.known_hosts import read_files
+from worker.known_hosts_files import expand_home, files_to_read
 from worker.settings import Settings
 
 _USER_CONFIG = Path("~/.ssh/config")
@@ -49,11 +51,11 @@ class Route:
 
 def find_route(host: Host, settings: Settings, **changes: Any) -> Route:
     """The way to `host`; `changes` are arguments for asyncssh. Raises AuthenticationFailed."""
-    wanted = _wanted(host, settings) | changes
     try:
+        wanted = _wanted(host, settings) | changes
         options = asyncssh.SSHClientConnectionOptions(**wanted)
         jumps = _jumps(options.tunnel)
-    except (asyncssh.Error, *_KEY_ERRORS, OSError, ValueError) as error:
+    except (asyncssh.Error, *_KEY_ERRORS, OSError, ValueError, RuntimeError) as error:  # the last: ~nobody
         raise AuthenticationFailed(f"{host.name}: an ssh key or setting can't be used: {error}") from error
     if options.config.get("Ciphers") is None:
         wanted["encryption_algs"] = _FAST_CIPHERS
@@ -63,7 +65,7 @@ def find_route(host: Host, settings: Settings, **changes: Any) -> Route:
 def read_known_hosts(host: Host, options: Any, settings: Settings) -> asyncssh.SSHKnownHosts:
     """The known_hosts files that hold for a connection to `host`. Raises HostKeyRejected."""
     try:
-        return read_files(files_to_read(options.known_hosts, settings))
+        return read_files(files_to_read(host, options, settings))
     except (OSError, ValueError) as error:
         raise HostKeyRejected(
             f"{host.name}: known_hosts can't be read, so no key is trusted: {error}"
@@ -96,23 +98,17 @@ async def _log_in(
         through = await jump(host, route.jumps, settings, beyond)
     connection = None
     try:
-        connection = await asyncssh.connect(
-            **wanted,
-            # As OpenSSH does: a key that is known for the address is not thereby known for the name.
-            known_hosts=lambda name, _address, port: known_hosts.match(name.lower(), "", port),
-            tunnel=through,
-        )
+        connection = await connect_checked(wanted, options, known_hosts, through)
     except asyncssh.PermissionDenied as error:
         raise AuthenticationFailed(
             f"{host.name}: none of the worker's keys was accepted ({error.reason}); "
             "add its public key to authorized_keys there, or set HOLYSTONE_SSH_IDENTITY"
         ) from error
     except asyncssh.KeyExchangeFailed as error:
-        if "host key" not in error.reason:
-            raise HostKeyRejected(f"{host.name}: no common ssh algorithm ({error.reason})") from error
-        raise HostKeyRejected(f"{host.name}: {_explain(known_hosts, options)} ({error.reason})") from error
+        raise HostKeyRejected(f"{host.name}: no common ssh algorithm ({error.reason})") from error
     except asyncssh.HostKeyNotVerifiable as error:
-        raise HostKeyRejected(f"{host.name}: {_explain(known_hosts, options)} ({error.reason})") from error
+        why = explain(known_hosts, options, error)
+        raise HostKeyRejected(f"{host.name}: {why} ({error.reason})") from error
     except (asyncssh.Error, OSError, UnicodeError) as error:  # the last: a name that DNS can't hold
         if "Too many authentication failures" in str(error):
             raise AuthenticationFailed(
@@ -137,7 +133,7 @@ def _jumps(proxy_jump: Any) -> list[Host]:
 def _wanted(host: Host, settings: Settings) -> dict[str, Any]:
     """Arguments for asyncssh; the rest comes from the ssh_config files, the agent and the default keys."""
     own = settings.ssh_config
-    config = [own.expanduser()] if own else [_USER_CONFIG.expanduser(), _SYSTEM_CONFIG]
+    config = [expand_home(str(own))] if own else [_USER_CONFIG.expanduser(), _SYSTEM_CONFIG]
     wanted: dict[str, Any] = {
         "host": host.address,
         "config": [path for path in config if own or path.is_file()],
@@ -151,16 +147,6 @@ def _wanted(host: Host, settings: Settings) -> dict[str, Any]:
     if host.port:
         wanted["port"] = host.port
     if settings.ssh_identity:
-        wanted["client_keys"] = [settings.ssh_identity.expanduser()]
+        wanted["client_keys"] = [expand_home(str(settings.ssh_identity))]
         wanted["ignore_encrypted"] = False
     return wanted
-
-
-def _explain(known_hosts: asyncssh.SSHKnownHosts, options: asyncssh.SSHClientConnectionOptions) -> str:
-    """Whether the host's key is unknown or another than the known one, and what to do."""
-    if keys_known_as(known_hosts, name_of(options)):
-        return (
-            "the host key differs from the one in known_hosts. If the host was not reinstalled this may be "
-            "an attack; else replace its line with a key that you have checked"
-        )
-    return "the host key is not in known_hosts; add it after checking its fingerprint on the host"

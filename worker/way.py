@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from worker.errors import HolystoneError, HostKeyRejected
+from worker.errors import HolystoneError, HostKeyRejected, HostUnreachable
 from worker.host_key import HostKey, fetch_host_key
 from worker.hosts import Host
+from worker.known_hosts import KeyStatus
 from worker.settings import Settings
 from worker.shell import Shell
 from worker.ssh import Route, find_route, open_connection
@@ -55,9 +56,9 @@ async def reach(host: Host, settings: Settings) -> AsyncIterator[tuple[Way, Shel
         version = str(connection.get_extra_info("server_version") or "ssh")
         behind = _behind(route)
         way = Way(
-            host.name,
-            _target(route),
-            str(route.options.username),
+            host=host.name,
+            target=_target(route),
+            user=str(route.options.username),
             behind=behind,
             addresses=(str(peer[0]),) if peer and not behind else None,
             answer=None if behind else _printable(version.removeprefix("SSH-2.0-")),
@@ -73,7 +74,7 @@ async def _find_trouble(host: Host, settings: Settings, failure: HolystoneError)
     try:
         route = find_route(host, settings, client_keys=None)
     except HolystoneError:
-        return Way(host.name, host.url, "", failure=failure)
+        return Way(host=host.name, target=host.url, user="", failure=failure)
     behind = _behind(route)
     addresses: Sequence[str] | OSError | None = None
     answer: str | OSError | None = None
@@ -83,11 +84,24 @@ async def _find_trouble(host: Host, settings: Settings, failure: HolystoneError)
         answer = None if isinstance(addresses, OSError) else await _ask_version(*place)
     key = None
     is_own = str(failure).startswith(f"{host.name}: ")  # and not a jump host's
-    if is_own and isinstance(failure, HostKeyRejected):
+    accepted = is_own and isinstance(failure.__cause__, asyncssh.PermissionDenied)
+    answers = not isinstance(addresses, OSError) and not isinstance(answer, OSError)
+    if is_own and answers and isinstance(failure, HostKeyRejected | HostUnreachable):
         with contextlib.suppress(HolystoneError):
             key = await fetch_host_key(host, settings)
-    accepted = is_own and isinstance(failure.__cause__, asyncssh.PermissionDenied)
-    return Way(host.name, _target(route), "", behind, addresses, answer, key, failure, accepted)
+    if key and key.status is KeyStatus.KNOWN and isinstance(failure, HostUnreachable):
+        key, accepted = None, True  # it was something else
+    return Way(
+        host=host.name,
+        target=_target(route),
+        user="",
+        behind=behind,
+        addresses=addresses,
+        answer=answer,
+        key=key,
+        failure=failure,
+        key_accepted=accepted,
+    )
 
 
 async def _resolve(address: str, port: int, limit_s: float) -> list[str] | OSError:

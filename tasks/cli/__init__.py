@@ -1,6 +1,10 @@
 """The `holystone` command: one verb per file, each imported only when it is used."""
 
 import importlib
+import io
+import os
+import sys
+from typing import Any
 
 import click
 
@@ -19,7 +23,15 @@ VERBS = {
 
 
 class Verbs(click.Group):
-    """A group whose commands are imported when asked for."""
+    """A group whose commands are imported when asked for, and whose output may fail without a traceback."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        _open_streams()
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:  # mostly of the output, as on a full disk; a reader that has gone is click's
+            click.echo(f"{error.filename or 'standard output'}: {error.strerror or error}", err=True)
+            sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -33,6 +45,15 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _open_streams() -> None:
+    """What was closed (`>&-`) becomes /dev/null, and a letter that standard output can't show becomes `?`."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

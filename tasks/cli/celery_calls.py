@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from tasks import PRUNE_TASK
 from tasks.cli.follow_runs import Read
 from tasks.cli.run_rows import Sent
+from worker.policies import PRUNE_TASK
 
 if TYPE_CHECKING:
     import redis
@@ -38,8 +38,8 @@ def results(client: "redis.Redis") -> Read:
     return read
 
 
-def has_worker() -> bool:
-    """Whether any worker answers."""
+def worker_answers() -> bool | None:
+    """Whether any worker answers; None where none can be asked."""
     from kombu.exceptions import OperationalError
 
     from worker.celery import app
@@ -47,4 +47,9 @@ def has_worker() -> bool:
     try:
         return bool(app.control.ping(timeout=PING_WAIT_S, limit=1))
     except (OperationalError, OSError):
-        return True  # Redis is the trouble then, and reading says so
+        return None
+
+
+def has_worker() -> bool:
+    """Whether any worker may answer: where none can be asked Redis is the trouble, and reading says so."""
+    return worker_answers() is not False

@@ -7,12 +7,13 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tasks.cli.celery_calls import has_worker
+from tasks.cli.celery_calls import worker_answers
 from tasks.cli.host_arguments import NAME_A_HOST, check_hosts
 from tasks.cli.terminal import RedisTrouble, one_line, open_console, refuse, say, use_redis, warn
 from worker.errors import UnknownHost
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from tasks.check_findings import Check
+    from tasks.check_findings import Check, Status
+    from worker.fleet import LeftOut
 
 _BEAT_LOCK = "redbeat::lock"
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 _SERVICES = "services"
+# For names, mostly: a lookup that nobody answers holds its thread long after it was given up.
+_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,17 @@ def plain_lines(checked: Sequence[Checked]) -> list[str]:
     """One line per check, for a pipe."""
     return [
         one_line(
-            f"{each.host or _SERVICES}: {check.status}: {_shown(check)}: {check.text}"
+            f"{each.host or _SERVICES}: {check.status}: {_shown(check)}: {_text(check)}"
             + (f" -> {check.remedy}" if check.remedy else "")
         )
         for each in checked
         for check in each.checks
     ]
+
+
+def _text(check: "Check") -> str:
+    """Without the arrow that stands before remedies: what a host said must not pass for one."""
+    return one_line(check.text).replace("->", "=>")
 
 
 def _shown(check: "Check") -> str:
@@ -87,13 +96,15 @@ def check_services(settings: Settings) -> list["Check"]:
     try:
         with use_redis(settings) as client:
             has_beat = bool(client.exists(_BEAT_LOCK))
-            worker_answers = has_worker()
+            answers = worker_answers()
     except RedisTrouble as error:
         remedy = "start it (`holystone up`, or docker compose up -d), or correct HOLYSTONE_REDIS_URL"
         return [Check("redis", "error", str(error), remedy)]
     checks = [Check("redis", "ok", f"{shown_url(settings.redis_url.get_secret_value())} answers")]
-    if worker_answers:
+    if answers:
         checks.append(Check("worker", "ok", "answers"))
+    elif answers is None:
+        checks.append(Check("worker", "error", "can't be asked through Redis", "look at Redis's log"))
     else:
         checks.append(Check("worker", "warning", "none answers: nothing runs", "celery -A worker worker"))
     if has_beat:
@@ -104,9 +115,24 @@ def check_services(settings: Settings) -> list["Check"]:
     return checks
 
 
+def check_settings(settings: Settings) -> list[Checked]:
+    """The configured hosts that are not served; one that is named twice is, by its first entry."""
+    from tasks.check_findings import Check
+
+    served = {host.casefold() for host in settings.fleet}
+    remedy = "correct its entry: HOLYSTONE_HOSTS, or hosts in holystone.toml"
+
+    def judge(gone: "LeftOut") -> Check:
+        status: Status = "warning" if gone.host.casefold() in served else "error"
+        return Check("settings", status, gone.reason, remedy)
+
+    return [Checked(gone.host, [judge(gone)]) for gone in settings.left_out]
+
+
 async def _check_all(settings: Settings, hosts: Sequence[str]) -> list[Checked]:
     from tasks.check_on_host import check_all
 
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     services, found = await asyncio.gather(
         asyncio.to_thread(check_services, settings),
         check_all([settings.fleet[host] for host in hosts], settings),
@@ -141,6 +167,8 @@ def check(hosts: tuple[str, ...], as_json: bool) -> None:
             checked = asyncio.run(_check_all(settings, named))
     except KeyboardInterrupt:
         sys.exit(130)
+    if not hosts:
+        checked += check_settings(settings)
     if as_json:
         click.echo(json.dumps(to_json(checked), indent=2))
     else:
@@ -153,14 +181,14 @@ def _show(console: "Console", settings: Settings, checked: Sequence[Checked]) ->
         from rich.text import Text
 
         for each in checked:
-            url = f"  {settings.fleet[each.host].host.url}" if each.host else ""
+            url = f"  {settings.fleet[each.host].host.url}" if each.host in settings.fleet else ""
             console.print(Text.assemble((each.host or _SERVICES, "bold"), (url, "dim")))
             console.print(_table(each.checks))
             console.print()
     else:
         for line in plain_lines(checked):
             console.print(line, soft_wrap=True)
-    if settings.fleet:
+    if settings.fleet or settings.left_out:
         console.print(summary(checked))
     else:
         say(NAME_A_HOST, err=False)
@@ -176,7 +204,7 @@ def _table(checks: Sequence["Check"]) -> "Table":
     table.add_column(overflow="fold")
     for check in checks:
         style = _STYLES[check.status]
-        table.add_row(Text(f"  {check.status}", style), Text(_shown(check)), Text(one_line(check.text)))
+        table.add_row(Text(f"  {check.status}", style), Text(_shown(check)), Text(_text(check)))
         if check.remedy:
             table.add_row("", "", Text(f"-> {one_line(check.remedy)}", "cyan"))
     return table

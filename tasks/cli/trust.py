@@ -27,27 +27,31 @@ def find_host(settings: Settings, name: str) -> Host:
         return settings.fleet[name].host
     from worker.ssh import find_route
 
-    for configured in settings.fleet.values():
-        if not configured.host.is_local:
-            for jump in find_route(configured.host, settings, client_keys=None).jumps:
-                if jump.name == name:
-                    return jump
+    hosts = [configured.host for configured in settings.fleet.values() if not configured.host.is_local]
+    seen = set(hosts)
+    for host in hosts:  # and the jump hosts that are added on the way
+        for jump in find_route(host, settings, client_keys=None).jumps:
+            if jump.name == name:
+                return jump
+            if jump not in seen:
+                seen.add(jump)
+                hosts.append(jump)
     raise UnknownHost(name, list(settings.fleet))
 
 
 def decide_refusal(host: str, key: "HostKey", fingerprint: str | None) -> str | None:
     """Why the key must not be added, or None."""
-    from worker.known_hosts import Standing
+    from worker.known_hosts import KeyStatus
 
     shown = f"{host} shows {key.kind.upper()} {key.fingerprint}"
     if fingerprint is not None and key.fingerprint != fingerprint:
         return f"{shown}, not {fingerprint}: nothing was added. Find out who is right before you trust it"
-    if key.standing is Standing.REVOKED:
+    if key.status is KeyStatus.REVOKED:
         return f"{shown}, which is revoked in known_hosts: nothing was added. Give the host another key"
-    if key.standing is Standing.OTHER_KNOWN:
+    if key.status is KeyStatus.CHANGED:
         return (
             f"{shown}, but is known by another key: nothing was added. If the host was not reinstalled this "
-            f"may be an attack; else remove the old key first: {key.forget}"
+            f"may be an attack; else remove the old key first: {key.forget_command}"
         )
     if key.file is None:
         return (
@@ -62,7 +66,7 @@ def question(host: str, key: "HostKey") -> str:
         f"{host} ({key.name}) shows this key:\n"
         f"  {key.kind.upper()} {key.fingerprint}\n"
         "Log in to that host in another way, and compare it with what this prints there:\n"
-        f"  {key.compare}\n"
+        f"  {key.compare_command}\n"
         f"Trust it, and add it to {key.file}? Type yes in full"
     )
 
@@ -119,12 +123,13 @@ def trust(host: str, fingerprint: str | None) -> None:
 
 def _trust(host: Host, settings: Settings, fingerprint: str | None) -> None:
     from worker.host_key import fetch_host_key
-    from worker.known_hosts import Standing, add_line
+    from worker.known_hosts import KeyStatus
+    from worker.known_hosts_files import add_line
 
     key = asyncio.run(fetch_host_key(host, settings, fingerprint))
     if refusal := decide_refusal(host.name, key, fingerprint):
         fail(one_line(refusal))
-    if key.standing is Standing.KNOWN:
+    if key.status is KeyStatus.KNOWN:
         say(
             f"{host.name}: {key.kind.upper()} {key.fingerprint} is known already; nothing was added",
             err=False,

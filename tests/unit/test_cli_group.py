@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -71,6 +72,57 @@ def test_version_names_the_command() -> None:
     result = holystone("--version")
     assert result.exit_code == 0
     assert result.stdout.startswith("holystone ")
+
+
+def in_shell(arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """`holystone` in a shell of its own, with the shell's redirections."""
+    closed = {"HOLYSTONE_REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m tasks.cli {arguments}', sys.executable],
+        cwd=cwd,
+        env=os.environ | closed | env,
+        capture_output=True,
+        encoding="latin-1",
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("verb", ["--help", "check", "check --json", "hosts"])
+def test_output_that_can_not_be_written_is_one_line(verb: str, tmp_path: Path) -> None:
+    done = in_shell(f"{verb} >/dev/full", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1:] == ["standard output: No space left on device"]
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_neither_can_be_written(tmp_path: Path) -> None:
+    assert in_shell("gate >/dev/full 2>&1", tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "hosts"), [("check", "ssh://build-01:70000"), ("trust build-01", "ssh://build-01")]
+)
+def test_what_is_closed_is_no_traceback(verb: str, hosts: str, tmp_path: Path) -> None:
+    usual = in_shell(f"{verb} </dev/null", tmp_path, HOLYSTONE_HOSTS=hosts)
+    for closed in ("<&-", ">&- </dev/null", "2>&- </dev/null", "<&- >&- 2>&-"):
+        done = in_shell(f"{verb} {closed}", tmp_path, HOLYSTONE_HOSTS=hosts)
+        assert done.returncode == usual.returncode
+        assert done.stdout == ("" if ">&- " in closed.replace("2>", "") else usual.stdout)
+        assert done.stderr == ("" if "2>" in closed else usual.stderr)
+
+
+def test_a_reader_that_leaves_early_is_told_nothing(tmp_path: Path) -> None:
+    done = in_shell("gate | true", tmp_path)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_letter_that_the_output_can_not_show_is_a_question_mark(encoding: str, tmp_path: Path) -> None:
+    done = in_shell("check", tmp_path, HOLYSTONE_HOSTS="ssh://Київ:70000", PYTHONIOENCODING=encoding)
+    assert done.returncode == 1
+    assert "ssh://????:70000: error: settings: " in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_each_help_names_the_plain_celery_call() -> None:
