@@ -147,7 +147,7 @@ def remember_and_notify(
     settings: Settings,
     now: float,
 ) -> None:
-    """Stores what was seen; raises an alert where the disk crossed its threshold, unless another worker did."""
+    """Stores what was seen; alerts where the disk crossed its threshold and no other worker did."""
     name, percent, disks = host.host.name, disk_now.used_percent, Disks(memory.client)
     with tolerating_redis_outage():
         disks.record(name, disk_now, now)
