@@ -17,7 +17,7 @@ from tasks.disk_policy import (
     decide_early_prune,
     parse_cache_usage,
 )
-from worker.alerts import DISK_FULL, DISK_OK, Alert, raise_alert
+from worker.alerts import DISK_FULL, DISK_OK, Alert, note_disk
 from worker.celery import app
 from worker.disk_memory import DiskMemory, Disks
 from worker.docker import FileSystem
@@ -153,10 +153,12 @@ def remember_and_notify(
         disks.record(name, disk_now, now)
         if reading.asked_for_cache:
             disks.record_build_cache(name, reading.build_cache_bytes, now)
-        if alert is not None and disks.record_above(name, alert):
+        if alert is None:
+            return
+        text = f"{percent} % in use; its alert threshold is {host.disk.alert_percent} %."
+        told = Alert(DISK_FULL if alert else DISK_OK, name, text, now)
+        if note_disk(memory.client, settings, alert, told):
             log.warning("disk full" if alert else "disk has room", used_percent=percent)
-            text = f"{percent} % in use; its alert threshold is {host.disk.alert_percent} %."
-            raise_alert(memory.client, settings, Alert(DISK_FULL if alert else DISK_OK, name, text, now))
 
 
 def prune_if_full(task: Task, host: HostSettings, disk_now: FileSystem, disks: Disks) -> str | None:

@@ -4,11 +4,12 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 from celery import current_app
 
+from worker.disk_memory import ABOVE
 from worker.policies import ALERTS_TASK
 from worker.settings import Settings
 
@@ -18,6 +19,15 @@ MAX_WAIT_JOINS = 15  # an alert is sent after this many times `notify_join_s`, e
 MOST_LINES, LONGEST_LINE = 10, 160  # Discord takes 2,000 characters
 KEPT_S = 7 * 86_400  # not for ever: a job switched off while it failed would mute its host's alerts
 LONGEST_COUNTDOWN_S = 30
+# How many alerts are queued then; -1 where it is no news. In one step: between two a worker could be killed,
+# or an answer lost, and what a second try finds is no news any more.
+_CHANGE = """
+local changed = redis.call(ARGV[1], KEYS[1], ARGV[2])
+local is_alone = ARGV[3] == '' or redis.call('scard', KEYS[1]) == tonumber(ARGV[3])
+if ARGV[3] ~= '' then redis.call('expire', KEYS[1], ARGV[5]) end
+if changed == 0 or not is_alone then return -1 end
+return ARGV[4] == '' and 0 or redis.call('rpush', KEYS[2], ARGV[4])
+"""
 
 # Alert kinds, worst first. A title says `<host or number of hosts> <kind>`.
 FAILING, DISK_FULL, BACK, DISK_OK = KINDS = ("failing", "disk full", "back", "disk has room")
@@ -67,10 +77,6 @@ class Alerts:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def add(self, alert: Alert) -> int:
-        """Queues an alert; returns how many are queued."""
-        return cast(int, self._redis.rpush(KEY, json.dumps(asdict(alert))))
-
     def waiting(self) -> list[Alert]:
         """All queued alerts, oldest first."""
         return _decode(cast("list[str]", self._redis.lrange(KEY, 0, -1)))
@@ -105,38 +111,49 @@ def note_failure(
     job raised one already."""
     if failures < ALERT_AFTER_FAILURES:
         return
-    with client.pipeline() as pipe:
-        pipe.sadd(_failing(host), job)
-        pipe.scard(_failing(host))
-        pipe.expire(_failing(host), KEPT_S)
-        is_news = pipe.execute()[:2] == [1, 1]
-    if is_news:
-        told = f"{job} failed {ALERT_AFTER_FAILURES} times in a row. {text}"
-        raise_alert(client, settings, Alert(FAILING, host, told, now))
+    told = f"{job} failed {ALERT_AFTER_FAILURES} times in a row. {text}"
+    alert = Alert(FAILING, host, told, now)
+    note_change(client, settings, Change(_failing(host), job, True, members=1), alert)
 
 
 def note_working(client: redis.Redis, settings: Settings, host: str, job: str, now: float) -> None:
     """A job has succeeded: an alert, if it was the last job failing on the host."""
-    with client.pipeline() as pipe:
-        pipe.srem(_failing(host), job)
-        pipe.scard(_failing(host))
-        is_news = pipe.execute() == [1, 0]
-    if is_news:
-        raise_alert(client, settings, Alert(BACK, host, f"{job} works again.", now))
+    alert = Alert(BACK, host, f"{job} works again.", now)
+    note_change(client, settings, Change(_failing(host), job, False, members=0), alert)
+
+
+def note_disk(client: redis.Redis, settings: Settings, above: bool, alert: Alert) -> bool:
+    """A host's disk is above its alert threshold, or no longer: an alert. True for who says so first."""
+    return note_change(client, settings, Change(ABOVE, alert.host, above), alert)
 
 
 def _failing(host: str) -> str:
     return f"holystone:failing:{host}"
 
 
-def raise_alert(client: redis.Redis, settings: Settings, alert: Alert) -> None:
-    """Queues the alert; the first in the queue also sends the task that delivers them all.
+class Change(NamedTuple):
+    """`member` enters or leaves a set in Redis: news, with `members` only if so many are in it then."""
 
-    Raises redis.RedisError, or what Celery raises where that task can't be sent; then beat's next
-    `send-alerts` delivers them.
+    key: str
+    member: str
+    is_in: bool
+    members: int | None = None
+
+
+def note_change(client: redis.Redis, settings: Settings, change: Change, alert: Alert) -> bool:
+    """Queues `alert` where the change is news, and says whether it is.
+
+    The first in the queue also sends the task that delivers them all. Raises redis.RedisError, or what Celery
+    raises where that task can't be sent; then beat's next `send-alerts` delivers them.
     """
-    if settings.notify_urls and Alerts(client).add(alert) == 1:
+    text = json.dumps(asdict(alert)) if settings.notify_urls else ""
+    members = "" if change.members is None else str(change.members)
+    command = "sadd" if change.is_in else "srem"
+    argv = (command, change.member, members, text, str(KEPT_S))
+    queued = cast(int, client.eval(_CHANGE, 2, change.key, KEY, *argv))
+    if queued == 1:
         current_app.send_task(ALERTS_TASK, countdown=countdown_s(settings.notify_join_s))
+    return queued >= 0
 
 
 def countdown_s(wait_s: float) -> float:

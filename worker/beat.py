@@ -39,7 +39,19 @@ class Entry(RedBeatSchedulerEntry):  # type: ignore[misc]
     @property
     def due_at(self) -> datetime:
         now: datetime = self._default_now()
-        return now if self.last_run_at is None else max(self.last_run_at + self.schedule.run_every, now)
+        if self.last_run_at is None or self._is_from_a_wrong_clock(now):
+            return now
+        due: datetime = self.last_run_at + self.schedule.run_every
+        return max(due, now)
+
+    def is_due(self) -> Any:
+        if self.last_run_at is not None and self._is_from_a_wrong_clock(self._default_now()):
+            return True, self.schedule.seconds
+        return super().is_due()
+
+    def _is_from_a_wrong_clock(self, now: datetime) -> bool:
+        """A last run further ahead than an interval is no reason to wait for it, as in `decide_prune`."""
+        return bool(self.last_run_at - now > self.schedule.run_every)
 
 
 def is_too_long(messages: int, entries: int, was_too_long: bool) -> bool:
@@ -70,6 +82,16 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         entry = super()._maybe_entry(name, entry)
         entry.last_run_at = None  # Celery says "now", so that a new entry would wait one interval first
         return entry
+
+    def maybe_due(self, entry: RedBeatSchedulerEntry, **kwargs: Any) -> float:
+        """RedBeat's own goes on to the next entry, with a traceback for each, where Redis takes no writes."""
+        is_due, next_s = entry.is_due()
+        if is_due:
+            try:
+                self.apply_async(entry, **kwargs)
+            except SchedulingError as error:
+                log.error("run not sent", text=str(error))
+        return float(next_s)
 
     def apply_async(
         self, entry: RedBeatSchedulerEntry, producer: Any = None, advance: bool = True, **_: Any
@@ -120,17 +142,21 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     @property
     def schedule(self) -> dict[str, RedBeatSchedulerEntry]:
-        """The first BATCH entries that are due, and the one that is due next."""
+        """The first BATCH entries that are due, the next one, and those that a wrong clock put off."""
         client, key = get_redis(self.app), self.app.redbeat_conf.schedule_key
         now = to_timestamp(self.app.now())
         with client.pipeline(transaction=False) as pipe:
             pipe.zrangebyscore(key, 0, now, start=0, num=BATCH)
             pipe.zrangebyscore(key, f"({now}", now + self.max_interval, start=0, num=1)
+            pipe.zrangebyscore(key, now + 2 * self._longest_s(), "+inf", start=0, num=BATCH)
             pipe.llen(self.app.conf.task_default_queue)
-            due, next_due, messages = pipe.execute()
+            due, next_due, from_a_wrong_clock, messages = pipe.execute()
         self._more_due = len(due) == BATCH
         self._note_queue(messages)
-        return {entry.name: entry for entry in self._load([*due, *next_due])}
+        return {entry.name: entry for entry in self._load([*due, *next_due, *from_a_wrong_clock])}
+
+    def _longest_s(self) -> float:
+        return 60 + max((entry["schedule"] for entry in self.app.conf.beat_schedule.values()), default=0)
 
     def _note_queue(self, messages: int) -> None:
         was_too_long = self._queue_too_long

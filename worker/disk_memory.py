@@ -8,13 +8,20 @@ import redis
 from worker.docker import FileSystem
 from worker.redis_client import read_number
 
-_ABOVE = "holystone:disk_above"  # the hosts whose disk is above its alert threshold
+ABOVE = "holystone:disk_above"  # the hosts whose disk is above its alert threshold
 
 # Of a host's early prune: sent, then begun, each by its task id. A second delivery of the same goes on.
 _BEGIN = """
 local held = redis.call('get', KEYS[1])
 if held and held ~= 'sent ' .. ARGV[1] and held ~= 'begun ' .. ARGV[1] then return 0 end
 redis.call('set', KEYS[1], 'begun ' .. ARGV[1], 'ex', ARGV[2])
+return 1
+"""
+# Not SET NX, whose second try would find our own first where its answer was lost.
+_CLAIM = """
+local held = redis.call('get', KEYS[1])
+if held and held ~= 'sent ' .. ARGV[1] then return 0 end
+redis.call('set', KEYS[1], 'sent ' .. ARGV[1], 'ex', ARGV[2])
 return 1
 """
 _GIVE_BACK = "if redis.call('get', KEYS[1]) == 'sent ' .. ARGV[1] then redis.call('del', KEYS[1]) end"
@@ -64,7 +71,7 @@ class Disks:
         with self._redis.pipeline(transaction=False) as pipe:
             for host in hosts:
                 pipe.hgetall(disk_key(host))
-            pipe.smembers(_ABOVE)
+            pipe.smembers(ABOVE)
             *fields, above = pipe.execute()
         found = zip(hosts, fields, strict=True)
         return {host: DiskMemory.from_fields(known, host in above) for host, known in found}
@@ -85,13 +92,9 @@ class Disks:
         fields = {"build_cache_bytes": "" if size is None else size, "build_cache_ts": now}
         self._redis.hset(disk_key(host), mapping=fields)
 
-    def record_above(self, host: str, above: bool) -> bool:
-        """Stores whether the disk is above its alert threshold; True for the one caller that changed it."""
-        return bool(self._redis.sadd(_ABOVE, host) if above else self._redis.srem(_ABOVE, host))
-
     def claim_early_prune(self, host: str, task_id: str, seconds: int) -> bool:
         """Whether this early prune may be sent; then no other may for so long, unless it is given back."""
-        return bool(self._redis.set(_early_prune(host), f"sent {task_id}", nx=True, ex=seconds))
+        return bool(self._redis.eval(_CLAIM, 1, _early_prune(host), task_id, str(seconds)))
 
     def begin_early_prune(self, host: str, task_id: str, seconds: int) -> bool:
         """Whether this early prune may act; then no other may for so long from now, whoever asks."""

@@ -51,7 +51,8 @@ def alert_entries(notify_urls: Sequence[object]) -> dict[str, dict[str, Any]]:
 def turn_ts(name: str, now: float, interval_s: float) -> float:
     """An entry's last turn, in Unix seconds: each has its own second of the interval, so that the looks at
     many disks are spread over it and no other run waits behind all of them."""
-    return now - (now - zlib.crc32(name.encode())) % int(interval_s)
+    second = int(now)  # in whole ones: a float's last digits would not be the same at each call
+    return float(second - (second - zlib.crc32(name.encode())) % int(interval_s))
 
 
 def _entry(task: str, host: str, interval_s: int, options: dict[str, Any]) -> dict[str, Any]:

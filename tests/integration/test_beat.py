@@ -195,6 +195,37 @@ def test_after_a_restart_what_is_not_due_keeps_back_nothing_that_is(
     assert [round((due[f"redbeat:{name}"] - now) / 100) for name in names] == [6, 6, 6, 36]
 
 
+def test_a_last_run_from_a_wrong_clock_is_not_waited_for(redis: RedisServer) -> None:
+    scheduler = scheduler_of(redis, "a", "b")
+    for entry in scheduler.schedule.values():
+        days = 365 if entry.name == "a" else 0
+        entry.reschedule(datetime.now(UTC) + timedelta(days=days))
+    redis.client().zadd("redbeat::schedule", {"redbeat:a": time.time() + 365 * 86_400})  # by that clock
+    scheduler.tick()
+    assert redis.client().llen(QUEUE) == 1
+    due = redis.client().zscore("redbeat::schedule", "redbeat:a")
+    assert 3500 < due - time.time() <= 3600
+    scheduler.tick()
+    assert redis.client().llen(QUEUE) == 1
+
+
+def test_a_redis_that_takes_no_writes_is_tried_once_a_tick_and_loses_nothing(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("worker.beat.BATCH", 3)
+    scheduler = scheduler_of(redis, "a", "b", "c", "d")
+    assert scheduler._take_lock()
+    client = redis.client()
+    client.config_set("maxmemory", 1)
+    assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
+    assert len(caplog.records) == 2
+    client.config_set("maxmemory", 0)
+    client.delete("redbeat::lock")
+    while scheduler.tick() == 0:
+        pass
+    assert client.llen(QUEUE) == 4
+
+
 def test_a_run_that_cannot_be_sent_stays_due(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = scheduler_of(redis, "entry")
 

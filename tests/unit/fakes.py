@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from unittest.mock import MagicMock
 
 from tests.support.gate import matching
 from tests.unit.captured import inspected, read
@@ -168,18 +167,16 @@ class FakeMemory:
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
         self.disks[key] = mapping
 
-    def eval(self, script: str, keys: int, key: str, *args: str) -> bool:
-        """worker.disk_memory's early prunes: only a beginning has a length."""
+    def eval(self, script: str, keys: int, key: str, *args: str) -> int:
+        """worker.disk_memory's early prunes: only a beginning has a length. Of worker.alerts: no news."""
+        if keys == 2:
+            return -1
         self.calls.append(("early prune", "begins" if len(args) == 2 else "given back"))
         return self.may_prune_early
 
     def record_failure(self, *values: Any) -> int:
         self.calls.append(("record_failure", *values))
         return 1
-
-    def pipeline(self) -> Any:
-        """Of a Redis where no job was failing."""
-        return MagicMock(__enter__=lambda pipe: MagicMock(execute=lambda: [0, 0]))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         if not name.startswith(("record_", "add_", "note_", "clear_", "count_")):
