@@ -29,11 +29,12 @@ _AGAIN_S = 30
     retry_kwargs={"max_retries": _TRIES, "countdown": _AGAIN_S},
     **message_limits(ALERTS_LIMIT_S),
 )
-def send_alerts(self: Task) -> dict[str, object]:
+def send_alerts(self: Task, to: list[int] | None = None) -> dict[str, object]:
     """Returns {"alerts": how many were told of, "delivered": whether every URL took the message}.
 
     Waits, as a message of its own, while more alerts come. What was taken is sent by this task alone, and
-    again where it was killed or no service took it, up to _TRIES times.
+    again where it was killed. A URL that did not take the message gets it again, up to _TRIES times: `to` are
+    the positions of those, where it is not all.
     """
     settings, task_id = get_settings(), str(self.request.id)
     with open_redis(settings) as client:
@@ -45,9 +46,12 @@ def send_alerts(self: Task) -> dict[str, object]:
         told = alerts.take(task_id)
         if not told:
             return {"alerts": 0, "delivered": False}
-        delivered = notify(settings.notify_urls, *compose(told))
-        if not delivered and self.request.retries < _TRIES:
-            raise self.retry(countdown=_AGAIN_S, max_retries=_TRIES)
+        urls = [url for at, url in enumerate(settings.notify_urls) if to is None or at in to]
+        refused = notify(urls, *compose(told))
+        if refused and self.request.retries < _TRIES:
+            again = [at for at, url in enumerate(settings.notify_urls) if url in refused]
+            raise self.retry(kwargs={"to": again}, countdown=_AGAIN_S, max_retries=_TRIES)
         alerts.done(task_id)
+    delivered = bool(urls) and not refused
     log.info("alerts sent", alerts=len(told), delivered=delivered)
     return {"alerts": len(told), "delivered": delivered}

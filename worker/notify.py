@@ -2,7 +2,10 @@
 
 import contextvars
 import logging
+import re
 import threading
+import time
+from collections.abc import Sequence
 
 from pydantic import SecretStr
 
@@ -11,34 +14,47 @@ from worker.logs import get_logger
 log = get_logger(__name__)
 
 TIMEOUT_S = 10  # Apprise limits each read only: a slow answer could outlast the run
+_REMEDY = "check HOLYSTONE_NOTIFY_URLS, or the file of them"
 
 
-def notify(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
-    """Sends one message to all `urls`; False, with a line in the log, where one did not take it in time.
+def notify(urls: Sequence[SecretStr], title: str, body: str) -> list[SecretStr]:
+    """Sends one message to each of `urls`; returns those that did not take it in time, each with a log line.
 
     Never raises: whether a message arrives changes nothing about the run that it tells of.
     """
-    if not urls:
-        return False
-    outcomes: list[bool] = []
-    run = contextvars.copy_context().run  # keeps host and task_id on the thread's log lines
-    sending = threading.Thread(target=lambda: outcomes.append(run(_send, urls, title, body)), daemon=True)
-    sending.start()
-    sending.join(TIMEOUT_S)
-    delivered = outcomes == [True]
-    if not delivered:
-        log.warning("notification not delivered", remedy="check HOLYSTONE_NOTIFY_URLS, or the file of them")
-    return delivered
+    taken_by: set[SecretStr] = set()
+
+    def send(url: SecretStr) -> None:
+        if _send(url, title, body):
+            taken_by.add(url)
+
+    threads = []
+    for url in urls:  # each by itself: one that hangs must not hide that others took it
+        context = contextvars.copy_context()  # keeps host and task_id on the thread's log lines
+        threads.append(threading.Thread(target=context.run, args=(send, url), daemon=True))
+        threads[-1].start()
+    end = time.monotonic() + TIMEOUT_S
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    refused = [url for url in urls if url not in taken_by]
+    for url in refused:
+        log.warning("notification not delivered", service=_service(url), remedy=_REMEDY)
+    return refused
 
 
-def _send(urls: tuple[SecretStr, ...], title: str, body: str) -> bool:
+def _send(url: SecretStr, title: str, body: str) -> bool:
     try:
         import apprise  # 20 MB that a run without a message does not need
 
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings carry parts of the URLs
         sender = apprise.Apprise()
-        usable = [sender.add(url.get_secret_value()) for url in urls]
-        return bool(sender.notify(title=title, body=body)) and all(usable)
+        return sender.add(url.get_secret_value()) and bool(sender.notify(title=title, body=body))
     except Exception as error:  # any of a hundred services may raise anything, a URL in its text
         log.warning("notification failed", error=type(error).__name__)
         return False
+
+
+def _service(url: SecretStr) -> str:
+    """The URL's scheme, such as `tgram`: all else of it may be a token."""
+    found = re.match(r"([a-z0-9]{1,20})://", url.get_secret_value(), re.IGNORECASE)
+    return found[1].lower() if found else "unknown"

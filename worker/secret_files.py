@@ -40,7 +40,9 @@ def _add_password(url: SecretStr, text: str) -> SecretStr | None:
 
 
 def _add_urls(urls: tuple[SecretStr, ...], text: str) -> tuple[SecretStr, ...] | None:
-    more = [SecretStr(url) for url in split_list(text)]
+    lines = text.replace("\ufeff", "").splitlines()  # some editors begin a file with it
+    listed = " ".join(line for line in lines if not line.lstrip().startswith("#"))
+    more = [SecretStr(url) for url in split_list(listed)]
     return tuple(dict.fromkeys((*urls, *more))) if more else None
 
 

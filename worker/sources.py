@@ -31,7 +31,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
         return tomllib.loads(path.read_text("utf-8")), None
     except FileNotFoundError:
         return {}, None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also of a number too long
         return {}, f"{path.name} can't be read ({error})"
 
 
@@ -101,5 +101,8 @@ def shown(field: str, value: object) -> str:
     """A value as a warning shows it: secrets hidden, long ones cut."""
     if field in _SECRET:
         return "(not shown: it may hold a password)"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of more than 4,300 digits
+        return "(a number too long to show)"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import click
+import redis
 
 from tasks.cli.demo_builds import Builds, read_use
 from tasks.cli.demo_runs import INTERVAL_S, UNTIL_S, Runs
@@ -51,7 +52,7 @@ def demo(keep: bool) -> None:
         except ChildEnded as error:
             narration.failed(told(error))
             status = 1
-        except (CannotStart, NoRedis, TimeoutError, HolystoneError, OSError) as error:
+        except (CannotStart, NoRedis, TimeoutError, HolystoneError, OSError, redis.RedisError) as error:
             narration.failed(str(error))
             status = 1
         finally:

@@ -14,8 +14,13 @@ from redis.connection import parse_url
 
 from tasks.cli.processes import ProcessTree, Sink
 
+_HIDDEN = "***"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _START_S = 30
+UNREADABLE = (
+    "HOLYSTONE_REDIS_URL can't be read; it is written redis://[[user]:password@]host[:port][/db], "
+    "with / ? # @ and % in the password encoded, such as %2F"
+)
 
 
 class NoRedis(Exception):
@@ -38,10 +43,15 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
     except ValueError:  # such as a password with a slash: what looks like the host may be part of it
-        return f"{scheme}://***"
+        return f"{scheme}://{_HIDDEN}"
     if "@" in parts.path + parts.query + parts.fragment:
-        return f"{scheme}://***"
+        return f"{scheme}://{_HIDDEN}"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+
+
+def is_ambiguous(url: str) -> bool:
+    """Whether what looks like the host may be part of a password, so that no error about it may be shown."""
+    return shown_url(url).endswith(_HIDDEN)
 
 
 def own_address(url: str) -> Address | None:
@@ -117,6 +127,8 @@ def provide_redis(url: str, tree: ProcessTree, sink: Sink, folder: Path | None =
 
     Raises NoRedis, ChildEnded or TimeoutError.
     """
+    if is_ambiguous(url):
+        raise NoRedis(UNREADABLE)
     reason = why_unusable(url)
     if reason is None:
         return "was running already"

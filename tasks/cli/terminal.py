@@ -105,10 +105,15 @@ def redis_trouble(settings: "Settings", error: Exception) -> str:
     from redis import RedisError
     from redis.connection import parse_url
 
+    from tasks.cli.local_redis import UNREADABLE, is_ambiguous
+
+    url = settings.redis_url.get_secret_value()
     try:
-        place = parse_url(settings.redis_url.get_secret_value())  # type: ignore[no-untyped-call]
+        if is_ambiguous(url):
+            return UNREADABLE
+        place = parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError:
-        return "HOLYSTONE_REDIS_URL can't be read; it is written redis://[[user]:password@]host[:port][/db]"
+        return UNREADABLE
     where = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
     why = one_line(error) if isinstance(error, (RedisError, OSError)) else type(error).__name__
     why = re.sub(r"^Error -?\d+ connecting to \S+ ", "", why)

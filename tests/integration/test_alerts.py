@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from tasks.send_alerts import send_alerts
+from tests.support.inbox import Inbox
 from tests.support.local_host import LocalHost
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
+from worker.alerts import FAILING, KEY, Alert
 from worker.errors import CommandFailed, HostUnreachable
+from worker.settings import Settings
 
 DEAD = 8
 
@@ -78,3 +84,36 @@ def test_a_message_that_is_not_taken_fails_nothing(host: LocalHost) -> None:
     wait_until(lambda: messages(host), 30, "a message", detail=host.worker.log)
     wait_until(lambda: "notification not delivered" in host.worker.log(), 30, "the log to say so")
     assert host.worker.running()
+
+
+@pytest.fixture
+def inboxes() -> Iterator[tuple[Inbox, Inbox]]:
+    with Inbox() as good, Inbox() as bad:
+        bad.status = 500
+        yield good, bad
+
+
+def send(redis: RedisServer, monkeypatch: pytest.MonkeyPatch, *urls: str) -> object:
+    """What the task returns in the end; in this process, where it is tried again at once."""
+    settings = Settings(redis_url=redis.url, notify_urls=list(urls))
+    monkeypatch.setattr("tasks.send_alerts.get_settings", lambda: settings)
+    redis.client().rpush(KEY, json.dumps(asdict(Alert(FAILING, "a", "out of order", 0))))
+    return send_alerts.apply().get()
+
+
+@pytest.mark.parametrize("first", ["good", "bad"])
+def test_only_a_service_that_refused_gets_the_message_again(
+    redis: RedisServer, inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    good, bad = inboxes
+    urls = [good.url, bad.url] if first == "good" else [bad.url, good.url]
+    assert send(redis, monkeypatch, *urls) == {"alerts": 1, "delivered": False}
+    assert (len(good.posts), len(bad.posts)) == (1, 6)
+    assert not redis.client().keys(f"{KEY}*")
+
+
+def test_without_a_url_alerts_are_given_up_at_once(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert send(redis, monkeypatch) == {"alerts": 1, "delivered": False}
+    assert not redis.client().keys(f"{KEY}*")

@@ -4,7 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cli.local_redis import Address, config, find_server, own_address, shown_url, state_folder
+from tasks.cli.interrupts import Interrupts
+from tasks.cli.local_redis import (
+    UNREADABLE,
+    Address,
+    NoRedis,
+    config,
+    find_server,
+    own_address,
+    provide_redis,
+    shown_url,
+    state_folder,
+)
+from tasks.cli.processes import ProcessTree
 
 
 @pytest.mark.parametrize(
@@ -77,3 +89,13 @@ def test_redis_server_on_path_comes_first_then_valkey(
     installed = tmp_path / "redis-server"
     installed.touch(mode=0o755)
     assert find_server() == installed
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://u:p@ss/w@h:1/0", "redis://:p@localhost/w@h:1/0", "redis://:1/w@h:1/0"]
+)
+def test_an_ambiguous_url_is_neither_asked_nor_shown(url: str, tmp_path: Path) -> None:
+    tree = ProcessTree(Interrupts().was_repeated, tmp_path)
+    with pytest.raises(NoRedis) as failure:
+        provide_redis(url, tree, lambda name, line: None, tmp_path)
+    assert str(failure.value) == UNREADABLE

@@ -7,6 +7,7 @@ import re
 import pytest
 import redis
 
+from tasks.cli.local_redis import UNREADABLE
 from tasks.cli.terminal import RedisTrouble, ago, format_seconds, one_line, redis_trouble, use_redis
 from worker.settings import Settings
 
@@ -52,6 +53,12 @@ def test_redis_trouble_shows_no_user_and_no_password(url: str) -> None:
     text = redis_trouble(settings, redis.ConnectionError("Error 111 connecting to db:1. Connection refused."))
     assert "hu" not in text.replace("hold", "")
     assert "HOLYSTONE_REDIS_URL" in text
+
+
+@pytest.mark.parametrize("url", ["redis://u:p@ss/w@h:1/0", "redis://u:p@ss#w@h:1/0", "redis://:1/w@h:1/0"])
+def test_of_an_ambiguous_url_no_place_and_no_error_is_shown(url: str) -> None:
+    error = redis.ConnectionError("Error -2 connecting to ss:6379. Name or service not known.")
+    assert redis_trouble(Settings(redis_url=url), error) == UNREADABLE
 
 
 def test_redis_trouble_names_the_place_once_and_the_reason() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import apprise
 import pytest
 from pydantic import SecretStr
 
+from worker import notify as module
 from worker.notify import notify
 
 SECRET = "hunter2"
 _taken: list[tuple[str, str]] = []
+_released = threading.Event()
 
 
 @apprise.decorators.notify(on="holystonetest")  # type: ignore[no-untyped-call, untyped-decorator]
@@ -26,22 +30,29 @@ def _refuse(body: str, title: str, notify_type: Any, *_: Any, **__: Any) -> bool
     return False
 
 
+@apprise.decorators.notify(on="holystonehang")  # type: ignore[no-untyped-call, untyped-decorator]
+def _hang(body: str, title: str, notify_type: Any, *_: Any, **__: Any) -> bool:
+    return _released.wait(30)
+
+
 def _urls(*urls: str) -> tuple[SecretStr, ...]:
     return tuple(SecretStr(url) for url in urls)
 
 
 @pytest.fixture(autouse=True)
-def _none_taken() -> None:
+def _none_taken() -> Iterator[None]:
     _taken.clear()
+    yield
+    _released.set()
 
 
 def test_a_message_goes_to_every_url() -> None:
-    assert notify(_urls("holystonetest://a", "holystonetest://b"), "title", "body")
+    assert notify(_urls("holystonetest://a", "holystonetest://b"), "title", "body") == []
     assert _taken == [("title", "body")] * 2
 
 
 def test_without_urls_nothing_is_sent() -> None:
-    assert notify((), "title", "body") is False
+    assert notify((), "title", "body") == []
 
 
 @pytest.mark.parametrize("bad", [f"holystonefail://{SECRET}", f"nosuchservice://{SECRET}", ""])
@@ -49,7 +60,8 @@ def test_one_url_that_fails_costs_neither_the_run_nor_the_others(
     bad: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        assert notify(_urls("holystonetest://a", bad), "title", "body") is False
+        refused = notify(_urls("holystonetest://a", bad), "title", "body")
+    assert refused == list(_urls(bad))
     assert _taken == [("title", "body")]
     assert "check HOLYSTONE_NOTIFY_URLS" in caplog.text
     assert SECRET not in caplog.text
@@ -63,6 +75,32 @@ def test_an_exception_of_a_service_is_logged_by_type_only(
 
     monkeypatch.setattr(apprise.Apprise, "notify", explode)
     with caplog.at_level(logging.WARNING):
-        assert notify(_urls("holystonetest://a"), "title", "body") is False
+        assert notify(_urls("holystonetest://a"), "title", "body") == list(_urls("holystonetest://a"))
     assert "RuntimeError" in caplog.text
     assert SECRET not in caplog.text
+
+
+def test_a_service_that_hangs_does_not_hide_that_others_took_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _released.clear()
+    monkeypatch.setattr(module, "TIMEOUT_S", 1)
+    urls = _urls("holystonehang://a", "holystonetest://b")
+    assert notify(urls, "title", "body") == [urls[0]]
+    assert _taken == [("title", "body")]
+
+
+@pytest.mark.parametrize(
+    ("bad", "service"),
+    [
+        (f"HolystoneFail://{SECRET}", "holystonefail"),
+        (f"nosuchservice://{SECRET}", "nosuchservice"),
+        (SECRET, "unknown"),
+    ],
+)
+def test_each_service_that_refused_is_one_line_by_its_kind_alone(
+    bad: str, service: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "worker.notify"):
+        notify(_urls("holystonetest://a", bad), "title", "body")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "worker.notify"]
+    assert f"'service': '{service}'" in line
+    assert SECRET not in line

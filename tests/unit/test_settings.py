@@ -245,6 +245,8 @@ def test_unknown_settings_in_files_are_warned_of(load: Load) -> None:
         ("toml", "[prune]\nuntil = '7d'\nuntil = '8d'\n"),
         ("toml", b"\xff\xfe"),
         ("toml", "\x00"),
+        pytest.param("toml", "x = " + "[" * 5000, id="too deep"),
+        pytest.param("toml", "[prune]\ninterval_s = " + "1" * 5000, id="too long a number"),
         ("dotenv", b"HOLYSTONE_PRUNE_UNTIL=7d\n\xff\n"),
         ("dotenv", "HOLYSTONE_PRUNE_ENABLED='false\nHOLYSTONE_PRUNE_UNTIL=7d\n"),
         ("dotenv", "HOLYSTONE_PRUNE_ENABLED = 'false' # 'x\nHOLYSTONE_PRUNE_UNTIL='7d\n"),
@@ -357,6 +359,9 @@ def test_a_password_is_put_into_a_url_that_has_none(url: str, expected: str) -> 
     [
         ("tgram://1/2", ["tgram://1/2"]),
         ("tgram://1/2\njson://c\n", ["tgram://1/2", "json://c"]),
+        ("# my urls\ntgram://1/2\n  #json://x\njson://c/#d\n", ["tgram://1/2", "json://c/#d"]),
+        ("\ufefftgram://1/2\r\n", ["tgram://1/2"]),
+        ("\ufeff# my urls\r\ntgram://1/2\r\n", ["tgram://1/2"]),
         ("\r\n tgram://1/2 ,\r\n\njson://c mailto://d\r\n", ["tgram://1/2", "json://c", "mailto://d"]),
     ],
 )
@@ -469,6 +474,13 @@ def test_shown_keeps_secrets_back(field: str) -> None:
 def test_shown_cuts_a_screenful() -> None:
     assert shown("prune_until", "7d") == "'7d'"
     assert len(shown("prune_until", "x" * 10_000)) == 80
+
+
+def test_a_number_too_long_to_show_is_warned_of(load: Load) -> None:
+    settings = load(toml="[prune]\ninterval_s = 0x" + "f" * 5000)
+    (warning,) = settings.warnings
+    assert "holds (a number too long to show), which makes no sense" in warning
+    assert settings.prune_interval_s == 21_600
 
 
 def test_settings_can_not_be_changed(load: Load) -> None:
