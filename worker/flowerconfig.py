@@ -1,7 +1,10 @@
-"""Flower's configuration file (`--conf`) in the image: users and passwords from the file of a secret."""
+"""Flower's configuration file (`--conf`): what its list of tasks shows; users from the file of a secret."""
 
 import os
 from pathlib import Path
+
+# Flower's own choice leaves out whose host a run is of. The uuid links to the task's page.
+tasks_columns = "name,uuid,kwargs,state,received,runtime"
 
 _VARIABLE = "FLOWER_BASIC_AUTH_FILE"
 

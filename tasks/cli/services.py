@@ -11,6 +11,7 @@ from tasks.cli.processes import Child, ChildEnded, ProcessTree, Sink
 
 LOOPBACK = "127.0.0.1"
 _CHECKOUT = Path(__file__).resolve().parents[2]
+_FLOWER_CONFIG = _CHECKOUT / "worker" / "flowerconfig.py"
 _READY_S = 90
 
 
@@ -29,8 +30,8 @@ class Services:
             "worker", "--quiet", "-A", "worker", "worker", "--loglevel=INFO", ready=" ready."
         )
         # Loopback only, and so without a password.
-        address = (f"--address={LOOPBACK}", f"--port={flower_port}")
-        self._start("flower", "-A", "worker", "flower", *address, "--logging=warning")
+        options = (f"--address={LOOPBACK}", f"--port={flower_port}", f"--conf={_FLOWER_CONFIG}")
+        self._start("flower", "-A", "worker", "flower", *options, "--logging=warning")
         self.tree.wait_for(worker.said_ready.is_set, _READY_S, "the worker is ready")
         self.tree.wait_for(lambda: flower_answers(flower_port), _READY_S, "Flower answers")
 

@@ -38,7 +38,7 @@ def up(flower_port: int) -> None:
       redis-server
       celery -A worker worker --loglevel=INFO
       celery -A worker beat
-      celery -A worker flower --address=127.0.0.1
+      celery -A worker flower --address=127.0.0.1 --conf=worker/flowerconfig.py
     """
     console = open_console()
     settings = load_settings(Path.cwd())
