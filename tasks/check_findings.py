@@ -215,6 +215,23 @@ def judge_clock(before: datetime, engine_now: datetime | None, after: datetime) 
     return Check("clock", "warning", text, "set both clocks by NTP: timedatectl set-ntp true")
 
 
+def judge_notifications(services: Sequence[str], taken: Sequence[bool]) -> list[Check]:
+    """notifications: whether Apprise takes each URL, by its service, for all else of it may be a token; no
+    line where there is none."""
+    if not services:
+        return []
+    bad = [
+        f"number {at}" if service == "unknown" else f"number {at} ({service}://…)"
+        for at, (service, is_taken) in enumerate(zip(services, taken, strict=True), 1)
+        if not is_taken
+    ]
+    if not bad:
+        return [Check("notifications", "ok", f"{len(services)} URL{'' if len(services) == 1 else 's'}")]
+    said = "is no Apprise URL" if len(bad) == 1 else "are no Apprise URLs"
+    remedy = "correct HOLYSTONE_NOTIFY_URLS, or the file of them"
+    return [Check("notifications", "error", f"{' and '.join(_some(bad))} {said}", remedy)]
+
+
 def _some(items: list[str]) -> list[str]:
     more = len(items) - _MOST_SHOWN
     return items if more <= 0 else [*items[:_MOST_SHOWN], f"{more} more"]

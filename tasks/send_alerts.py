@@ -1,15 +1,16 @@
 """Sends the alerts that wait as one message, once nothing new came for a while."""
 
 import time
+from collections.abc import Sequence
 
 import redis
 from celery import Task
 
-from worker.alerts import Alerts, compose, countdown_s, decide_wait_s
+from worker.alerts import DISK_FULL, FAILING, Alert, Alerts, compose, countdown_s, decide_wait_s
 from worker.celery import app
 from worker.limits import message_limits
 from worker.logs import get_logger
-from worker.notify import notify
+from worker.notify import Kind, notify
 from worker.policies import ALERTS_TASK
 from worker.redis_client import open_redis
 from worker.schedule import ALERTS_LIMIT_S
@@ -19,6 +20,14 @@ log = get_logger(__name__)
 
 _TRIES = 5
 _AGAIN_S = 30
+
+
+def kind_of(alerts: Sequence[Alert]) -> Kind:
+    """Apprise's kind of the message that tells of `alerts`: by the worst of them."""
+    kinds = {alert.kind for alert in alerts}
+    if FAILING in kinds:
+        return "failure"
+    return "warning" if DISK_FULL in kinds else "success"
 
 
 @app.task(  # type: ignore[untyped-decorator]
@@ -47,7 +56,7 @@ def send_alerts(self: Task, to: list[int] | None = None) -> dict[str, object]:
         if not told:
             return {"alerts": 0, "delivered": False}
         urls = [url for at, url in enumerate(settings.notify_urls) if to is None or at in to]
-        refused = notify(urls, *compose(told))
+        refused = notify(urls, *compose(told), kind_of(told))
         if refused and self.request.retries < _TRIES:
             again = [at for at, url in enumerate(settings.notify_urls) if url in refused]
             raise self.retry(kwargs={"to": again}, countdown=_AGAIN_S, max_retries=_TRIES)

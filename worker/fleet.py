@@ -73,7 +73,10 @@ def build_fleet(
         fleet[host.name] = HostSettings(host, **own)
         taken.add(host.name.casefold())
     unused = [name for name in per_host if name not in used]
-    warnings += [f"{TOML_FILE} [hosts.{redact(name)}]: no host is called that; not used" for name in unused]
+    warnings += [  # only where the environment says which hosts there are
+        f"HOLYSTONE_HOSTS names the hosts; {TOML_FILE} [hosts.{redact(name)}] is not one of them"
+        for name in unused
+    ]
     warnings += [f"host left out: {gone.reason}" for gone in left_out]
     return fleet, tuple(left_out), warnings
 

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import SecretStr
 
@@ -14,10 +15,11 @@ from worker.logs import get_logger
 log = get_logger(__name__)
 
 TIMEOUT_S = 10  # Apprise limits each read only: a slow answer could outlast the run
+Kind = Literal["info", "success", "warning", "failure"]  # Apprise's: a colour or a sign in many services
 _REMEDY = "check HOLYSTONE_NOTIFY_URLS, or the file of them"
 
 
-def notify(urls: Sequence[SecretStr], title: str, body: str) -> list[SecretStr]:
+def notify(urls: Sequence[SecretStr], title: str, body: str, kind: Kind = "info") -> list[SecretStr]:
     """Sends one message to each of `urls`; returns those that did not take it in time, each with a log line.
 
     Never raises: whether a message arrives changes nothing about the run that it tells of.
@@ -25,7 +27,7 @@ def notify(urls: Sequence[SecretStr], title: str, body: str) -> list[SecretStr]:
     taken_by: set[SecretStr] = set()
 
     def send(url: SecretStr) -> None:
-        if _send(url, title, body):
+        if _send(url, title, body, kind):
             taken_by.add(url)
 
     threads = []
@@ -38,23 +40,36 @@ def notify(urls: Sequence[SecretStr], title: str, body: str) -> list[SecretStr]:
         thread.join(max(0, end - time.monotonic()))
     refused = [url for url in urls if url not in taken_by]
     for url in refused:
-        log.warning("notification not delivered", service=_service(url), remedy=_REMEDY)
+        log.warning("notification not delivered", service=service_of(url), remedy=_REMEDY)
     return refused
 
 
-def _send(url: SecretStr, title: str, body: str) -> bool:
+def _send(url: SecretStr, title: str, body: str, kind: Kind) -> bool:
     try:
         import apprise  # 20 MB that a run without a message does not need
 
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings carry parts of the URLs
         sender = apprise.Apprise()
-        return sender.add(url.get_secret_value()) and bool(sender.notify(title=title, body=body))
+        return sender.add(url.get_secret_value()) and bool(
+            sender.notify(title=title, body=body, notify_type=apprise.NotifyType(kind))
+        )
     except Exception as error:  # any of a hundred services may raise anything, a URL in its text
         log.warning("notification failed", error=type(error).__name__)
         return False
 
 
-def _service(url: SecretStr) -> str:
+def takes(url: SecretStr) -> bool:
+    """Whether Apprise knows the service and finds in the URL what that needs. Sends nothing, never raises."""
+    try:
+        import apprise
+
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)
+        return bool(apprise.Apprise().add(url.get_secret_value()))
+    except Exception:  # as in _send
+        return False
+
+
+def service_of(url: SecretStr) -> str:
     """The URL's scheme, such as `tgram`: all else of it may be a token."""
     found = re.match(r"([a-z0-9]{1,20})://", url.get_secret_value(), re.IGNORECASE)
     return found[1].lower() if found else "unknown"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from worker.sources import TOML_FILE, Validate
+from worker.sources import TOML_FILE, Validate, shown_instead
 
 PRUNE_JOB, WATCH_JOB = "prune_build_cache", "watch_disk"
 PRUNE_TASK, WATCH_TASK = f"tasks.{PRUNE_JOB}", f"tasks.{WATCH_JOB}"
@@ -95,8 +95,6 @@ def _own_policy(
     policy = replace(policy, **(own | {"enabled": enabled}))
     for bad in unusable:
         field = bad.field.removeprefix(f"{kind}_")
-        warnings.append(
-            f"{where}: {kind}.{field} holds {bad.held}, which makes no sense; "
-            f"used instead: {getattr(policy, field)}"
-        )
+        instead = shown_instead(bad.field, getattr(policy, field))
+        warnings.append(bad.says(f"{where}: {kind}.{field}", instead))
     return policy, warnings

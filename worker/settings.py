@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, WithJsonSchema
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -31,6 +31,7 @@ from worker.sources import (
     read_dotenv,
     read_environment,
     read_toml,
+    shown_instead,
     validate_each,
 )
 
@@ -66,13 +67,29 @@ def _longest_first(ages: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(ages, key=age_seconds, reverse=True))
 
 
-Age = Annotated[str, BeforeValidator(_no_bool), BeforeValidator(str), AfterValidator(to_until)]
+def _takes(words: str) -> WithJsonSchema:
+    """What a warning says that the setting takes, where its type does not tell."""
+    return WithJsonSchema({"description": words})
+
+
+Age = Annotated[
+    str,
+    BeforeValidator(_no_bool),
+    BeforeValidator(str),
+    AfterValidator(to_until),
+    _takes("an age such as 30m, 24h, 7d, 1w or 3600 (seconds)"),
+]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_as_list)]
 Seconds = Annotated[int, BeforeValidator(_no_bool)]
 Percent = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=100)]
 Ladder = Annotated[
-    tuple[Age, ...], NoDecode, BeforeValidator(_as_list), AfterValidator(_longest_first), Field(max_length=10)
+    tuple[Age, ...],
+    NoDecode,
+    BeforeValidator(_as_list),
+    AfterValidator(_longest_first),
+    Field(max_length=10),
+    _takes("at most 10 ages, such as 24h,6h,1h"),
 ]
 
 
@@ -85,9 +102,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Redis: broker, results and memory."
-    )
+    redis_url: Annotated[
+        SecretStr, AfterValidator(_redis_url), _takes("a URL that starts with redis:// or rediss://")
+    ] = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis: broker, results and memory.")
     redis_password_file: Path | None = Field(
         None, repr=False, description="File that holds Redis's password, where the URL has none."
     )
@@ -178,7 +195,7 @@ def get_settings() -> Settings:
 def load_settings(folder: Path) -> Settings:
     """Reads all sources; `folder` holds `.env` and `holystone.toml`. Never fails for what they hold."""
     tables, broken_toml = read_toml(folder / TOML_FILE)
-    dotenv, broken_dotenv = read_dotenv(folder / ".env")
+    dotenv, others, broken_dotenv = read_dotenv(folder / ".env")
     in_file = flatten(tables, TABLES)
     per_host = in_file.pop("hosts", {})
     if isinstance(per_host, (str, list)):
@@ -191,7 +208,11 @@ def load_settings(folder: Path) -> Settings:
     merged: dict[str, Any] = {}
     from_environment: set[str] = set()
     unusable: list[Unusable] = []
-    warnings: list[str] = []
+    warnings = [
+        f"{name} in .env is not read: did you mean {PREFIX}{name.upper()}?"
+        for name in others
+        if PREFIX + name.upper() in VARIABLES
+    ]
     for where, values in layers:
         warnings += [f"{where}: unknown setting {name}, ignored" for name in values if name not in TYPES]
         valid, bad = _validate({field: value for field, value in values.items() if field in TYPES}, where)
@@ -208,8 +229,10 @@ def load_settings(folder: Path) -> Settings:
     settings = settings.model_copy(update=from_files)
     warnings += trouble
     warnings += [
-        f"{PREFIX}{bad.field.upper()} ({bad.where}) holds {bad.held}, which makes no sense; "
-        f"used instead: {getattr(settings, bad.field)}"
+        bad.says(
+            f"{PREFIX}{bad.field.upper()} ({bad.where})",
+            shown_instead(bad.field, getattr(settings, bad.field), bad.field not in merged),
+        )
         for bad in unusable
     ]
     for_all = {field: getattr(settings, field) for field in TYPES}

@@ -18,11 +18,17 @@ _SECRET = ("redis_url", "redis_password_file", "notify_urls", "notify_urls_file"
 
 @dataclass(frozen=True)
 class Unusable:
-    """One value that was set aside: which setting, where it stood, what it held (as it may be shown)."""
+    """One value that was set aside: which setting, where it stood, what it held (as it may be shown), and
+    what the setting takes."""
 
     field: str
     where: str
     held: str
+    takes: str
+
+    def says(self, name: str, instead: str) -> str:
+        """The warning, where the setting is called `name` and `instead` is used."""
+        return f"{name} holds {self.held}, but takes {self.takes}; used instead: {instead}"
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
@@ -35,19 +41,22 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
         return {}, f"{path.name} can't be read ({error})"
 
 
-def read_dotenv(path: Path) -> tuple[dict[str, str], str | None]:
-    """The HOLYSTONE_ variables of a `.env` file, without empty ones, and what is wrong if anything."""
+def read_dotenv(path: Path) -> tuple[dict[str, str], list[str], str | None]:
+    """The HOLYSTONE_ variables of a `.env` file, the names of the others, both without empty ones, and what
+    is wrong if anything."""
     try:
         with path.open(encoding="utf-8") as file:
             lines = list(parse_stream(file))
     except FileNotFoundError:
-        return {}, None
+        return {}, [], None
     except (OSError, UnicodeDecodeError) as error:
-        return {}, f"{path.name} can't be read ({error})"
+        return {}, [], f"{path.name} can't be read ({error})"
     for line in lines:
         if line.error and PREFIX in line.original.string:  # a broken line of another program's is ignored
-            return {}, f"{path.name} can't be read (line {line.original.line})"
-    return _ours({line.key: line.value for line in lines if line.key}), None
+            return {}, [], f"{path.name} can't be read (line {line.original.line})"
+    variables = {line.key: line.value for line in lines if line.key}
+    ours = _ours(variables)
+    return ours, [name for name, value in variables.items() if value and name.upper() not in ours], None
 
 
 def read_environment() -> dict[str, str]:
@@ -91,7 +100,7 @@ def validate_each(
         try:
             valid[field] = types[field].validate_python(value)
         except ValidationError:
-            unusable.append(Unusable(field, where, shown(field, value)))
+            unusable.append(Unusable(field, where, shown(field, value), taken(field, types[field])))
             if field in if_unreadable:
                 valid[field] = if_unreadable[field]
     return valid, unusable
@@ -106,3 +115,35 @@ def shown(field: str, value: object) -> str:
     except ValueError:  # Python prints no number of more than 4,300 digits
         return "(a number too long to show)"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def taken(field: str, type_: TypeAdapter[Any]) -> str:
+    """What a setting takes, in words: `whole seconds from 10 to 3600`."""
+    schema = type_.json_schema()
+    schema = schema.get("anyOf", [schema])[0]  # the other one is None
+    if "description" in schema:
+        return str(schema["description"])
+    if "enum" in schema:
+        return " or ".join(schema["enum"])
+    if schema["type"] not in ("integer", "number"):
+        return {"boolean": "true or false", "array": "a list of URLs"}.get(schema["type"], "a path")
+    unit = "seconds" if field.endswith("_s") else "number"
+    words = f"whole {unit}" if schema["type"] == "integer" else unit
+    least, most = schema.get("minimum", schema.get("ge")), schema.get("maximum", schema.get("le"))
+    bounds = [f"above {schema['exclusiveMinimum']}"] if "exclusiveMinimum" in schema else []
+    bounds += [f"from {least}"] if least is not None else []
+    bounds += [f"to {most}"] if most is not None else []
+    return " ".join([words if unit == "seconds" else f"a {words}", *bounds])
+
+
+def shown_instead(field: str, value: object, is_default: bool = False) -> str:
+    """The value that is used in place of another, in words: no secret, nothing of Python's."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None and field not in _SECRET:
+        return "off" if field == "disk_prune_percent" else "the default"
+    if value is None or value == ():
+        return "none"
+    if field in _SECRET:
+        return "the default" if is_default else "what is set elsewhere"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).removesuffix(".0")

@@ -35,7 +35,7 @@ _THREADS = 64
 
 @dataclass(frozen=True)
 class Checked:
-    """The checks of one host; `host` is None for Redis, worker and beat."""
+    """The checks of one host; `host` is None for Redis, worker, beat and notifications."""
 
     host: str | None
     checks: Sequence["Check"]
@@ -115,6 +115,17 @@ def check_services(settings: Settings) -> list["Check"]:
     return checks
 
 
+def check_notifications(settings: Settings) -> list["Check"]:
+    """Whether alerts have a way out; nothing is sent."""
+    if not settings.notify_urls:
+        return []
+    from tasks.check_findings import judge_notifications
+    from worker.notify import service_of, takes
+
+    urls = settings.notify_urls
+    return judge_notifications([service_of(url) for url in urls], [takes(url) for url in urls])
+
+
 def check_settings(settings: Settings) -> list[Checked]:
     """The configured hosts that are not served; one that is named twice is, by its first entry."""
     from tasks.check_findings import Check
@@ -133,11 +144,15 @@ async def _check_all(settings: Settings, hosts: Sequence[str]) -> list[Checked]:
     from tasks.check_on_host import check_all
 
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
-    services, found = await asyncio.gather(
+    services, notifications, found = await asyncio.gather(
         asyncio.to_thread(check_services, settings),
+        asyncio.to_thread(check_notifications, settings),
         check_all([settings.fleet[host] for host in hosts], settings),
     )
-    return [Checked(None, services), *(Checked(*each) for each in zip(hosts, found, strict=True))]
+    return [
+        Checked(None, [*services, *notifications]),
+        *(Checked(*each) for each in zip(hosts, found, strict=True)),
+    ]
 
 
 # The verb
@@ -151,7 +166,7 @@ def check(hosts: tuple[str, ...], as_json: bool) -> None:
 
     Run it where the worker runs, as the worker's user. It connects directly, not through a worker; it
     changes nothing, and removes nothing. Exits with 1 if anything is an error. In --json `host` is null for
-    Redis, worker and beat.
+    Redis, worker, beat and notifications.
     """
     settings = get_settings()
     logging.getLogger().addHandler(logging.NullHandler())  # what the libraries would log is said here

@@ -14,7 +14,7 @@ from tests.support.inbox import Inbox
 from tests.support.local_host import LocalHost
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from worker.alerts import FAILING, KEY, Alert
+from worker.alerts import BACK, DISK_FULL, DISK_OK, FAILING, KEY, Alert
 from worker.errors import CommandFailed, HostUnreachable
 from worker.settings import Settings
 
@@ -93,11 +93,14 @@ def inboxes() -> Iterator[tuple[Inbox, Inbox]]:
         yield good, bad
 
 
-def send(redis: RedisServer, monkeypatch: pytest.MonkeyPatch, *urls: str) -> object:
+def send(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, *urls: str, kinds: tuple[str, ...] = (FAILING,)
+) -> object:
     """What the task returns in the end; in this process, where it is tried again at once."""
     settings = Settings(redis_url=redis.url, notify_urls=list(urls))
     monkeypatch.setattr("tasks.send_alerts.get_settings", lambda: settings)
-    redis.client().rpush(KEY, json.dumps(asdict(Alert(FAILING, "a", "out of order", 0))))
+    for kind in kinds:
+        redis.client().rpush(KEY, json.dumps(asdict(Alert(kind, "a", "out of order", 0))))
     return send_alerts.apply().get()
 
 
@@ -117,3 +120,24 @@ def test_without_a_url_alerts_are_given_up_at_once(
 ) -> None:
     assert send(redis, monkeypatch) == {"alerts": 1, "delivered": False}
     assert not redis.client().keys(f"{KEY}*")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ((BACK, FAILING, DISK_FULL), "failure"),
+        ((DISK_OK, DISK_FULL, BACK), "warning"),
+        ((BACK,), "success"),
+        ((DISK_OK,), "success"),
+    ],
+)
+def test_a_message_is_of_the_kind_of_its_worst_alert(
+    redis: RedisServer,
+    inboxes: tuple[Inbox, Inbox],
+    monkeypatch: pytest.MonkeyPatch,
+    kinds: tuple[str, ...],
+    expected: str,
+) -> None:
+    good, _ = inboxes
+    assert send(redis, monkeypatch, good.url, kinds=kinds) == {"alerts": len(kinds), "delivered": True}
+    assert [json.loads(post)["type"] for post in good.posts] == [expected]

@@ -13,6 +13,7 @@ from tasks.check_findings import (
     judge_clock,
     judge_disk,
     judge_docker,
+    judge_notifications,
     judge_other_builders,
     judge_versions,
     remedy_of,
@@ -395,3 +396,29 @@ def test_only_ages_that_are_sent_can_be_denied_by_a_gate() -> None:
     assert ages_of(host) == ("30m",)
     assert ages_of(replace(host, disk=replace(ladder, enabled=True))) == ("30m", "10m")
     assert ages_of(replace(host, prune=replace(short, enabled=False))) == ()
+
+
+@pytest.mark.parametrize(
+    ("services", "taken", "status", "text"),
+    [
+        (["tgram"], [True], "ok", "1 URL"),
+        (["tgram", "json"], [True, True], "ok", "2 URLs"),
+        (["json", "foo"], [True, False], "error", "number 2 (foo://…) is no Apprise URL"),
+        (
+            ["foo", "unknown"],
+            [False, False],
+            "error",
+            "number 1 (foo://…) and number 2 are no Apprise URLs",
+        ),
+    ],
+)
+def test_message_urls_are_judged_by_number_and_service(
+    services: list[str], taken: list[bool], status: str, text: str
+) -> None:
+    (check,) = judge_notifications(services, taken)
+    assert (check.name, check.status, check.text) == ("notifications", status, text)
+    assert bool(check.remedy) is (status == "error")
+
+
+def test_without_a_message_url_there_is_no_line() -> None:
+    assert judge_notifications([], []) == []

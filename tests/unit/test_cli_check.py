@@ -58,7 +58,7 @@ def holystone(*args: str, **env: str) -> Result:
 
 @pytest.mark.parametrize("verb", ["check", "trust"])
 def test_the_verb_is_imported_without_what_is_slow(verb: str) -> None:
-    slow = ("asyncssh", "celery", "rich")
+    slow = ("apprise", "asyncssh", "celery", "rich")
     code = f"import sys, tasks.cli.{verb}; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
@@ -167,6 +167,34 @@ def test_a_host_that_is_named_twice_is_a_warning_because_it_is_served(
     twice, unreadable = check_settings(get_settings())
     assert [check.status for check in twice.checks] == ["warning"]
     assert [check.status for check in unreadable.checks] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("urls", "exit_code", "line"),
+    [
+        ("json://127.0.0.1", 0, "services: ok: notifications: 1 URL"),
+        (
+            "foo://bar:secret@x nonsense",
+            1,
+            "services: error: notifications: number 1 (foo://…) and number 2 are no Apprise URLs -> "
+            "correct HOLYSTONE_NOTIFY_URLS, or the file of them",
+        ),
+        ("", 0, None),
+    ],
+)
+def test_message_urls_that_apprise_does_not_take_are_an_error(
+    urls: str, exit_code: int, line: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fine(hosts: list[Any], _: Settings) -> list[list[Check]]:
+        return [[OK] for _ in hosts]
+
+    monkeypatch.setattr(check_on_host, "check_all", fine)
+    monkeypatch.setattr(check_verb, "check_services", lambda _: [OK])
+    told = holystone("check", hosts="local", notify_urls=urls)
+    assert told.exit_code == exit_code
+    assert [found for found in told.stdout.splitlines() if "notifications" in found] == [line] * bool(line)
+    assert "secret" not in told.output
+    assert "nonsense" not in told.output
 
 
 @pytest.mark.parametrize(

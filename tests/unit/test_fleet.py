@@ -208,7 +208,7 @@ def test_a_table_is_found_by_its_name_in_any_case_or_else_by_its_url(
     )
     policies = {name: (host.prune.enabled, host.prune.until) for name, host in settings.fleet.items()}
     assert policies == {"10.0.0.5": (False, "24h"), "web": (True, "720h"), "other": (True, "24h")}
-    assert any("[hosts.gone]" in warning and "not used" in warning for warning in settings.warnings)
+    assert any("[hosts.gone]" in warning and "is not one of them" in warning for warning in settings.warnings)
 
 
 # The disk's policy

@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import apprise
 import pytest
 from pydantic import SecretStr
 
 from worker import notify as module
-from worker.notify import notify
+from worker.notify import Kind, notify, takes
 
 SECRET = "hunter2"
 _taken: list[tuple[str, str]] = []
+_kinds: list[str] = []
 _released = threading.Event()
 
 
 @apprise.decorators.notify(on="holystonetest")  # type: ignore[no-untyped-call, untyped-decorator]
 def _take(body: str, title: str, notify_type: Any, *_: Any, **__: Any) -> bool:
     _taken.append((title, body))
+    _kinds.append(str(getattr(notify_type, "value", notify_type)))
     return True
 
 
@@ -42,6 +44,7 @@ def _urls(*urls: str) -> tuple[SecretStr, ...]:
 @pytest.fixture(autouse=True)
 def _none_taken() -> Iterator[None]:
     _taken.clear()
+    _kinds.clear()
     yield
     _released.set()
 
@@ -49,6 +52,40 @@ def _none_taken() -> Iterator[None]:
 def test_a_message_goes_to_every_url() -> None:
     assert notify(_urls("holystonetest://a", "holystonetest://b"), "title", "body") == []
     assert _taken == [("title", "body")] * 2
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_message_is_of_the_kind_that_was_asked_for(kind: Kind) -> None:
+    assert notify(_urls("holystonetest://a"), "title", "body", kind) == []
+    assert _kinds == [kind]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_taken"),
+    [
+        ("holystonetest://a", True),
+        ("json://127.0.0.1", True),
+        (f"nosuchservice://{SECRET}", False),
+        (f"tgram://{SECRET}", False),
+        (SECRET, False),
+        ("", False),
+    ],
+)
+def test_whether_apprise_takes_a_url_is_told_without_a_message(
+    url: str, is_taken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert takes(SecretStr(url)) is is_taken
+    assert _taken == []
+    assert SECRET not in caplog.text
+
+
+def test_a_url_that_makes_apprise_raise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: Any, **__: Any) -> bool:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr(apprise.Apprise, "add", explode)
+    assert takes(SecretStr("json://127.0.0.1")) is False
 
 
 def test_without_urls_nothing_is_sent() -> None:

@@ -13,8 +13,8 @@ from redis.connection import parse_url
 
 from worker.redaction import find_secrets
 from worker.secret_files import with_password
-from worker.settings import VARIABLES, Settings, load_settings
-from worker.sources import flatten, shown
+from worker.settings import TYPES, VARIABLES, Settings, load_settings
+from worker.sources import flatten, shown, shown_instead, taken
 
 Load = Callable[..., Settings]
 SECRET = "hunter2"
@@ -139,8 +139,8 @@ def test_nonsense_falls_back_to_the_default_with_a_warning(load: Load, variable:
     default = getattr(Settings(), field)
     assert getattr(settings, field) == default
     assert settings.warnings == (
-        f"HOLYSTONE_{variable} (the environment) holds {shown(field, held)}, which makes no sense; "
-        f"used instead: {default}",
+        f"HOLYSTONE_{variable} (the environment) holds {shown(field, held)}, but takes "
+        f"{taken(field, TYPES[field])}; used instead: {shown_instead(field, default)}",
     )
 
 
@@ -151,7 +151,8 @@ def test_a_kill_switch_that_cannot_be_read_means_off(load: Load, held: str) -> N
     assert settings.fleet["local"].prune.enabled is False
     (warning,) = settings.warnings
     assert warning == (
-        f"HOLYSTONE_PRUNE_ENABLED (the environment) holds {held!r}, which makes no sense; used instead: False"
+        f"HOLYSTONE_PRUNE_ENABLED (the environment) holds {held!r}, but takes true or false; "
+        "used instead: off"
     )
 
 
@@ -164,7 +165,67 @@ def test_all_that_cannot_be_read_means_false_even_over_a_true_below(load: Load, 
     )
     assert settings.prune_all is False
     assert settings.fleet["local"].prune.all is False
-    assert "'treu', which makes no sense; used instead: False" in settings.warnings[0]
+    assert "'treu', but takes true or false; used instead: off" in settings.warnings[0]
+
+
+_WARNED = "{} (holystone.toml) holds {}, but takes {}; used instead: {}"
+
+
+@pytest.mark.parametrize(
+    ("toml", "variable", "held", "takes", "instead"),
+    [
+        ("disk.interval_s = 5", "DISK_INTERVAL_S", "5", "whole seconds from 10 to 31622400", "300"),
+        ("disk.alert_percent = 101", "DISK_ALERT_PERCENT", "101", "a whole number from 1 to 100", "85"),
+        ("disk.prune_percent = 0", "DISK_PRUNE_PERCENT", "0", "a whole number from 1 to 100", "off"),
+        ("disk.ladder = ['x']", "DISK_LADDER", "['x']", "at most 10 ages, such as 24h,6h,1h", "none"),
+        ("disk.enabled = 'on!'", "DISK_ENABLED", "'on!'", "true or false", "off"),
+        (
+            "prune.until = 'x'",
+            "PRUNE_UNTIL",
+            "'x'",
+            "an age such as 30m, 24h, 7d, 1w or 3600 (seconds)",
+            "24h",
+        ),
+        ("prune.notify_min_gb = -1", "PRUNE_NOTIFY_MIN_GB", "-1", "a number from 0", "0"),
+        ("ssh.connect_timeout_s = 0", "SSH_CONNECT_TIMEOUT_S", "0", "seconds above 0 to 600", "10"),
+        ("ssh.config = 5", "SSH_CONFIG", "5", "a path", "the default"),
+        ("log_format = 'xml'", "LOG_FORMAT", "'xml'", "plain or json", "plain"),
+        ("notify_urls = 5", "NOTIFY_URLS", "(not shown: it may hold a password)", "a list of URLs", "none"),
+        ("notify_urls_file = 5", "NOTIFY_URLS_FILE", "(not shown: it may hold a password)", "a path", "none"),
+        (
+            "redis_url = 'x'",
+            "REDIS_URL",
+            "(not shown: it may hold a password)",
+            "a URL that starts with redis:// or rediss://",
+            "the default",
+        ),
+    ],
+)
+def test_a_warning_says_what_is_taken_and_what_is_used_in_plain_words(
+    load: Load, toml: str, variable: str, held: str, takes: str, instead: str
+) -> None:
+    assert load(toml=toml).warnings == (_WARNED.format(f"HOLYSTONE_{variable}", held, takes, instead),)
+
+
+def test_a_warning_does_not_call_another_source_s_secret_the_default(load: Load) -> None:
+    (warning,) = load(toml=f"redis_url = 'redis://:{SECRET}@redis'\n", REDIS_URL="redis").warnings
+    assert warning.endswith("; used instead: what is set elsewhere")
+
+
+def test_a_warning_of_a_host_s_table_says_what_is_taken(load: Load) -> None:
+    settings = load(
+        toml="[hosts.a]\nurl = 'ssh://a'\n[hosts.a.disk]\nladder = ['x']\n"
+        "[hosts.b]\nurl = 'ssh://b'\n[hosts.b.disk]\ninterval_s = 5\nprune_percent = 'x'\n"
+    )
+    where = "holystone.toml [hosts.{}]: disk."
+    assert settings.warnings == (
+        f"{where.format('a')}ladder holds ['x'], but takes at most 10 ages, such as 24h,6h,1h; "
+        "used instead: none",
+        f"{where.format('b')}interval_s holds 5, but takes whole seconds from 10 to 31622400; "
+        "used instead: 300",
+        f"{where.format('b')}prune_percent holds 'x', but takes a whole number from 1 to 100; "
+        "used instead: off",
+    )
 
 
 def test_nonsense_above_leaves_the_sense_below(load: Load) -> None:
@@ -197,6 +258,21 @@ def test_dotenv_belongs_to_other_programs_too(load: Load) -> None:
     assert settings.prune_enabled
     (warning,) = settings.warnings
     assert warning.startswith("HOLYSTONE_PRUNE_UNTIL (.env) holds '$HOME'")
+
+
+@pytest.mark.parametrize("name", ["PRUNE_ENABLED", "prune_enabled", "export PRUNE_ENABLED"])
+def test_a_setting_without_its_prefix_in_dotenv_is_warned_of(load: Load, name: str) -> None:
+    settings = load(dotenv=f"{name}={SECRET}\nREDIS_URL=\nPOSTGRES_URL=x\nWARNINGS=x\n")
+    bare = name.removeprefix("export ")
+    assert settings.warnings == (f"{bare} in .env is not read: did you mean HOLYSTONE_PRUNE_ENABLED?",)
+    assert settings.prune_enabled
+
+
+def test_the_environment_s_other_variables_are_other_programs(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://other")
+    assert load().warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -479,7 +555,7 @@ def test_shown_cuts_a_screenful() -> None:
 def test_a_number_too_long_to_show_is_warned_of(load: Load) -> None:
     settings = load(toml="[prune]\ninterval_s = 0x" + "f" * 5000)
     (warning,) = settings.warnings
-    assert "holds (a number too long to show), which makes no sense" in warning
+    assert "holds (a number too long to show), but takes whole seconds" in warning
     assert settings.prune_interval_s == 21_600
 
 
