@@ -1,6 +1,6 @@
 """Rows and lines of `holystone hosts`: settings and what Redis remembers, as a person reads them (pure)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,6 +13,10 @@ from worker.pause import Pause, find_pause
 from worker.settings import Settings
 from worker.sizes import format_size
 
+RETRYING, SKIPPED = "retrying", "skipped"
+COLUMNS = ("host", "state", "last run", "reclaimed", "total", "disk", "next run", "every", "until")
+LEAST_NEEDED = ("until", "every", "total")  # left out in this order where a terminal is narrow
+GAP = 3  # columns between two cells
 LATE_S = 60  # beat sends what is due within seconds; after this nobody seems to send
 
 
@@ -21,6 +25,7 @@ class Known:
     """What Redis says of all hosts, by name. A host is missing from a field where nothing is known of it."""
 
     memory: Mapping[str, HostMemory] = field(default_factory=dict)
+    unfinished: Mapping[str, str | None] = field(default_factory=dict)
     watch_memory: Mapping[str, HostMemory] = field(default_factory=dict)
     disks: Mapping[str, DiskMemory] = field(default_factory=dict)
     running: Mapping[str, str | None] = field(default_factory=dict)
@@ -31,7 +36,8 @@ class Known:
 @dataclass(frozen=True)
 class Row:
     """One host. Times are Unix seconds; `running` is the id of the task that prunes its engine now, `paused`
-    says by whom and until when, `disk_error` why its disk could not be read last.
+    says by whom and until when, `disk_error` why its disk could not be read last. `unfinished` is RETRYING or
+    SKIPPED for a host without a result whose last run is known to be that.
     """
 
     host: str
@@ -51,6 +57,7 @@ class Row:
     paused: str | None
     disk_used_percent: float | None
     disk_error: str | None
+    unfinished: str | None
 
 
 def make_rows(settings: Settings, known: Known, now: float) -> list[Row]:
@@ -81,6 +88,7 @@ def _row(name: str, settings: Settings, known: Known, now: float) -> Row:
         paused=str(pause) if pause else None,
         disk_used_percent=seen.disk.used_percent if seen and seen.disk else None,
         disk_error=watch_memory.last_error if watch_memory else None,
+        unfinished=known.unfinished.get(name),
     )
 
 
@@ -113,7 +121,7 @@ def state(row: Row, redis_answers: bool) -> str:
         return "failing"
     if row.last_success_ts:
         return "ok"
-    return "no result" if row.last_run_ts else "new"
+    return (row.unfinished or "no result") if row.last_run_ts else "new"
 
 
 def next_run(row: Row, now: float, redis_answers: bool) -> str:
@@ -129,12 +137,13 @@ def next_run(row: Row, now: float, redis_answers: bool) -> str:
 
 
 def cells(row: Row, now: float, redis_answers: bool) -> tuple[str, ...]:
-    """The row as a person reads it."""
+    """The row as a person reads it, in the order of COLUMNS."""
     total = row.total_reclaimed_bytes
+    ran = max((ts for ts in (row.last_run_ts, row.last_success_ts) if ts), default=None)  # or pruned early
     return (
         row.host,
         state(row, redis_answers),
-        ago(row.last_run_ts, now) if redis_answers else "?",
+        ago(ran, now) if redis_answers else "?",
         (row.last_reclaimed or "-") if redis_answers else "?",
         "?" if total is None else format_size(total),
         _percent(row.disk_used_percent) if redis_answers else "?",
@@ -142,6 +151,16 @@ def cells(row: Row, now: float, redis_answers: bool) -> tuple[str, ...]:
         to_until(row.interval_s),
         row.until + (" all" if row.all else ""),
     )
+
+
+def choose_columns(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """The COLUMNS to show, so that rows of cells fit on lines of `width` as far as that can be had."""
+    needed = {name: max(map(len, column)) for name, *column in zip(COLUMNS, COLUMNS, *rows, strict=True)}
+    for name in LEAST_NEEDED:
+        if sum(needed.values()) + GAP * (len(needed) - 1) <= width:
+            break
+        del needed[name]
+    return list(needed)
 
 
 def _percent(percent: float | None) -> str:

@@ -2,15 +2,20 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from tasks.cli.host_arguments import NAME_A_HOST
 from tasks.cli.host_rows import (
+    COLUMNS,
+    RETRYING,
+    SKIPPED,
     Known,
     Row,
     cells,
+    choose_columns,
     disk_error_line,
     error_line,
     left_out_line,
@@ -19,9 +24,10 @@ from tasks.cli.host_rows import (
     paused_line,
     to_json,
 )
-from tasks.cli.terminal import RedisTrouble, open_console, say, use_redis, warn
+from tasks.cli.terminal import RedisTrouble, fail, open_console, use_redis, warn
 from worker.disk_memory import Disks
-from worker.memory import Memory
+from worker.limits import MAX_RETRIES
+from worker.memory import HostMemory, Memory
 from worker.pause import Pauses
 from worker.policies import PRUNE_JOB, WATCH_JOB
 from worker.schedule import entry_name
@@ -38,7 +44,7 @@ _SCHEDULE, _ENTRY_PREFIX = "redbeat::schedule", "redbeat:"
 
 
 def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
-    """Six round trips, however many hosts. Raises redis.RedisError."""
+    """Seven round trips, however many hosts. Raises redis.RedisError."""
     memory = Memory(client, PRUNE_JOB)
     remembered = memory.hosts(hosts)
     engines = {name: found.engine_id for name, found in remembered.items() if found.engine_id}
@@ -50,12 +56,42 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
     running = {name: holders[engine_id] for name, engine_id in engines.items()}
     return Known(
         memory=remembered,
+        unfinished=read_unfinished(client, remembered),
         watch_memory=Memory(client, WATCH_JOB).hosts(hosts),
         disks=Disks(client).read_all(hosts),
         running=running,
         due=dict(zip(hosts, due, strict=True)),
         pauses=Pauses(client).read(),
     )
+
+
+def read_unfinished(client: "redis.Redis", memory: Mapping[str, HostMemory]) -> dict[str, str | None]:
+    """RETRYING or SKIPPED for hosts that have neither a success nor a failure, None where neither is known.
+
+    One round trip, or none. Raises redis.RedisError.
+    """
+    runs = {
+        name: known.last_run_task_id
+        for name, known in memory.items()
+        if known.last_run_task_id and not known.last_success_ts and not known.consecutive_failures
+    }
+    with client.pipeline(transaction=False) as pipe:
+        for task_id in runs.values():  # what Memory.finish wrote for each attempt
+            pipe.mget(
+                [f"holystone:{PRUNE_JOB}:finished:{task_id}:{tried}" for tried in range(MAX_RETRIES + 1)]
+            )
+        attempts = cast("list[list[str | None]]", pipe.execute())
+    return {name: _last_end(ends) for name, ends in zip(runs, attempts, strict=True)}
+
+
+def _last_end(ends: list[str | None]) -> str | None:
+    reports = [json.loads(end) for end in ends if end]
+    if not reports:
+        return None
+    last = reports[-1]
+    if last is None:  # an attempt without a report is followed by another
+        return RETRYING
+    return SKIPPED if isinstance(last, dict) and last.get("outcome") == "skipped" else None
 
 
 def ask_redis(settings: Settings) -> tuple[Known, str | None]:
@@ -75,7 +111,21 @@ def ask_redis(settings: Settings) -> tuple[Known, str | None]:
 def hosts(as_json: bool) -> None:
     """Show each host: its settings, last runs, and when it is due.
 
-    Reads settings and Redis; contacts no host. This is no Celery task. To see what runs now:
+    Reads settings and Redis; contacts no host. Ends with status 1 if Redis can't be used. The states:
+
+    \b
+      running    a run prunes it now
+      off        its pruning is off in the settings
+      paused     `holystone pause` holds its runs back
+      failing    its last run failed; why stands below the table
+      ok         its last run succeeded
+      retrying   no result so far; it was not reached, and is tried again
+      skipped    no result so far; another run was at work in its engine
+      no result  a run began, and how it ended is not known so far
+      new        no run began yet
+      ?          Redis can't be asked
+
+    Columns that a narrow terminal has no room for are left out. This is no Celery task. To see what runs now:
 
     \b
       celery -A worker inspect active
@@ -89,7 +139,7 @@ def hosts(as_json: bool) -> None:
         _show(open_console(), settings, rows, trouble is None)
         warn(other_warnings(settings), most=len(settings.warnings))
     if trouble:
-        say(f"{trouble}; what it remembers is missing here")
+        fail(f"{trouble}; what it remembers is missing here")
 
 
 def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers: bool) -> None:
@@ -99,11 +149,12 @@ def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers
     now = time.time()
     if rows:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("host", overflow="fold")
-        for name in ("state", "last run", "reclaimed", "total", "disk", "next run", "every", "until"):
+        shown = [cells(row, now, redis_answers) for row in rows]
+        columns = choose_columns(shown, console.width)
+        for name in columns:
             table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*cells(row, now, redis_answers))
+        for told in shown:
+            table.add_row(*(told[COLUMNS.index(name)] for name in columns))
         console.print(table)
     else:
         console.print(NAME_A_HOST)

@@ -18,9 +18,13 @@ LONGEST_BY = 100
 
 
 def make_pause(by: str | None, length: str | None, now: float) -> Pause:
-    """Raises ValueError where `length` is not an age such as `30m` or `2h`."""
+    """Raises ValueError where `length` is not a time such as `30m` or `2h`, of at most 100 years."""
     who = one_line(by or _whoami())[:LONGEST_BY]
-    return Pause(who, None if length is None else round(now + age_seconds(length)))
+    try:
+        return Pause(who, None if length is None else round(now + age_seconds(length)))
+    except ValueError as error:
+        text = f"{str(length)[:20]!r} is not a time such as 30m, 2h, 1d (at most 100 years)"
+        raise ValueError(text) from error
 
 
 def _whoami() -> str:

@@ -12,11 +12,17 @@ from worker.pause import ALL, Pause, Pauses
 from worker.settings import get_settings
 
 
-def after_hosts(hosts: Iterable[str], left: Mapping[str, Pause], now: float) -> list[str]:
-    """A line for each of these hosts, whose own pauses were ended; `left` are those that were not."""
+def after_hosts(
+    hosts: Iterable[str], before: Mapping[str, Pause], left: Mapping[str, Pause], now: float
+) -> list[str]:
+    """A line for each of these hosts, whose own pauses, of those `before`, were ended; `left` were not."""
     fleet = left.get(ALL)
-    held = f"still {one_line(fleet)}; `holystone resume` without HOST ends that"
-    return [f"{host}: {held if fleet and fleet.holds(now) else 'resumed'}" for host in hosts]
+    if fleet and fleet.holds(now):
+        return [
+            f"{host}: still {one_line(fleet)}; `holystone resume` without HOST ends that" for host in hosts
+        ]
+    ended = {host for host, pause in before.items() if pause.holds(now)}
+    return [f"{host}: {'resumed' if host in ended else 'was not paused'}" for host in hosts]
 
 
 def after_fleet(fleet: Iterable[str], left: Mapping[str, Pause], now: float) -> list[str]:
@@ -51,10 +57,11 @@ def resume(hosts: tuple[str, ...], everything: bool) -> None:
     try:
         with use_redis(settings) as client:
             pauses = Pauses(client)
+            before = pauses.read()
             pauses.clear(None if everything else named or [ALL])
             left = pauses.read()
     except RedisTrouble as error:
         fail(str(error))
     now = time.time()
-    lines = after_hosts(named, left, now) if named else after_fleet(settings.fleet, left, now)
+    lines = after_hosts(named, before, left, now) if named else after_fleet(settings.fleet, left, now)
     say("\n".join(lines), err=False)

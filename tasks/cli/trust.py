@@ -108,9 +108,9 @@ def trust(host: str, fingerprint: str | None) -> None:
         fail(one_line(error))
     if found.is_local:
         refuse(f"{host} is this machine: it is reached without ssh, and needs no key")
-    if fingerprint is None and not sys.stdin.isatty():
-        refuse(NO_TERMINAL)
     try:
+        if fingerprint is None and not sys.stdin.isatty() and not _is_known(found, settings):
+            refuse(NO_TERMINAL)
         _trust(found, settings, fingerprint)
     except HolystoneError as error:
         fail(one_line(error))
@@ -119,6 +119,20 @@ def trust(host: str, fingerprint: str | None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo()
         sys.exit(130)
+
+
+def _is_known(host: Host, settings: Settings) -> bool:
+    """Whether known_hosts holds any key of the host: there may be nothing to ask then. Contacts nobody."""
+    from worker.known_hosts import match, name_of, read_files
+    from worker.known_hosts_files import files_to_read
+    from worker.ssh import find_route
+
+    options = find_route(host, settings, client_keys=None).options
+    try:
+        files = [path for path in files_to_read(host, options, settings) if path.exists()]
+        return bool(files and match(read_files(files), name_of(options))[0])
+    except (OSError, ValueError):
+        return True  # fetching the key says what is wrong
 
 
 def _trust(host: Host, settings: Settings, fingerprint: str | None) -> None:
@@ -137,8 +151,10 @@ def _trust(host: Host, settings: Settings, fingerprint: str | None) -> None:
         return
     assert key.file is not None
     if fingerprint is None:
+        if not sys.stdin.isatty():
+            refuse(NO_TERMINAL)
         say(question(host.name, key), err=False)
         if click.prompt("", default="", show_default=False, prompt_suffix="> ").strip() != "yes":
-            fail("nothing was added")
+            fail("that was not yes: nothing was added")
     add_line(key.file, key.line)
     say(f"{host.name}: {key.kind.upper()} {key.fingerprint} was added to {key.file}", err=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from tests.support.ports import LOOPBACK, free_port
 from tests.support.redis_server import RedisServer
 from tests.support.stand_in_docker import StandInDocker
 from tests.support.waiting import wait_until
+from worker.memory import Memory
+from worker.policies import PRUNE_JOB
 
 USAGE = {
     "BuildCache": [
@@ -171,22 +174,43 @@ def test_hosts_does_not_wait_for_long_for_a_redis_that_says_nothing(
 ) -> None:
     for port, why in [(silent_server.port, "reading"), (blackhole.port, "connecting")]:
         env = environment(f"redis://{LOOPBACK}:{port}/0")
-        shown = holystone(env, "hosts", tmp=tmp_path, deadline_s=20)
+        shown = holystone(env, "hosts", tmp=tmp_path, status=1, deadline_s=20)
         assert f"can't be used: Timeout {why}" in shown.log()
 
 
 def test_with_redis_down_hosts_shows_the_settings_and_says_so(tmp_path: Path) -> None:
     port = free_port()
     env = environment(f"redis://:hush@{LOOPBACK}:{port}/0")
-    shown = holystone(env, "hosts", tmp=tmp_path)
+    shown = holystone(env, "hosts", tmp=tmp_path, status=1)
     assert row(shown.output(), "local") == ["local", "?", "?", "?", "?", "?", "?", "6h", "24h"]
     assert (
         f"Redis at {LOOPBACK}:{port} (HOLYSTONE_REDIS_URL) can't be used: Connection refused" in shown.log()
     )
-    told = json.loads(holystone(env, "hosts", "--json", tmp=tmp_path).output())
+    told = json.loads(holystone(env, "hosts", "--json", tmp=tmp_path, status=1).output())
     assert "Connection refused" in told["redis"]
     assert told["hosts"][0]["last_run_ts"] is None
     assert "hush" not in json.dumps(told) + shown.log()
+
+
+@pytest.mark.parametrize(
+    ("ends", "state"),
+    [
+        ([], "no result"),
+        ([None], "retrying"),
+        ([None, {"outcome": "skipped"}], "skipped"),
+        ([{"outcome": "done"}], "no result"),
+        ([["not a report"]], "no result"),
+    ],
+)
+def test_hosts_tells_a_retried_run_from_a_skipped_one(
+    redis: RedisServer, tmp_path: Path, ends: list[Any], state: str
+) -> None:
+    memory = Memory(redis.client(), PRUNE_JOB)
+    memory.record_start("local", "run", time.time())
+    for tried, report in enumerate(ends):
+        memory.finish(f"run:{tried}", report)
+    shown = holystone(environment(redis.url), "hosts", tmp=tmp_path).output()
+    assert re.search(rf"^local +{state} ", shown, re.MULTILINE), shown
 
 
 def test_hosts_without_any_host_says_how_to_name_one(redis: RedisServer, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_a_paused_host_is_skipped_until_it_is_resumed(host: LocalHost, tmp_path:
     assert said in table
 
     assert holystone(host.env, "resume", "local", tmp=tmp_path).output() == "local: resumed\n"
+    assert holystone(host.env, "resume", "local", tmp=tmp_path).output() == "local: was not paused\n"
     assert host.client.run("local")["outcome"] == "done"
 
 
@@ -87,7 +88,7 @@ def test_the_last_pause_of_a_host_wins_and_names_the_one_that_it_replaces(
         (["pause", "elsewhere"], "'elsewhere' is not a configured host; known: local"),
         (["resume", "*"], "'*' is not a configured host; known: local"),
         (["resume", "local", "--all"], "--all resumes every host: leave out HOST"),
-        (["pause", "--for", "soon"], "--for: 'soon' is not an age"),
+        (["pause", "--for", "soon"], "--for: 'soon' is not a time such as 30m, 2h, 1d"),
     ],
 )
 def test_what_makes_no_sense_pauses_nothing(

@@ -180,6 +180,21 @@ def test_a_known_key_is_not_added_twice(enrolment: Enrolment) -> None:
     assert enrolment.known_hosts.read_text() == enrolment.line
 
 
+def test_without_a_terminal_or_fingerprint_a_known_key_is_known_and_no_other_is_added(
+    enrolment: Enrolment,
+) -> None:
+    assert "no terminal to ask on" in enrolment.trust(status=2)
+    assert not enrolment.known_hosts.exists()
+    enrolment.trust("--fingerprint", enrolment.fingerprint)
+    assert "is known already; nothing was added" in enrolment.trust()
+    other = public_key(make_key(enrolment.tmp / "other"))
+    # Known at another port only, the key is a new one.
+    for name, status in [(f"[{LOOPBACK}]:{enrolment.server.port}", 1), (LOOPBACK, 2)]:
+        enrolment.known_hosts.write_text(f"{name} {other}\n")
+        enrolment.trust(status=status)
+        assert enrolment.known_hosts.read_text() == f"{name} {other}\n"
+
+
 def test_a_known_key_is_known_though_its_line_is_hashed(enrolment: Enrolment) -> None:
     enrolment.trust("--fingerprint", enrolment.fingerprint)
     hash_it = ["ssh-keygen", "-q", "-H", "-f", str(enrolment.known_hosts)]
@@ -559,6 +574,7 @@ def test_any_other_answer_adds_nothing(enrolment: Enrolment, answer: str) -> Non
         terminal.type(answer)
         assert terminal.wait() != 0
         assert "Traceback" not in terminal.seen
+        assert answer == "\x04" or "that was not yes: nothing was added" in terminal.seen
     assert not enrolment.known_hosts.exists()
 
 

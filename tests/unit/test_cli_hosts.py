@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
 from tasks.cli.host_rows import (
+    COLUMNS,
+    GAP,
     LATE_S,
+    RETRYING,
+    SKIPPED,
     Known,
     Row,
     cells,
+    choose_columns,
     error_line,
     left_out_line,
     make_rows,
@@ -21,6 +29,7 @@ from tasks.cli.host_rows import (
     state,
     to_json,
 )
+from tasks.cli.hosts import _show, hosts
 from worker.disk_memory import DiskMemory
 from worker.docker import FileSystem
 from worker.fleet import LeftOut
@@ -74,6 +83,7 @@ def test_a_row_holds_the_settings_and_what_is_remembered(settings: Settings) -> 
         paused=None,
         disk_used_percent=91.5,
         disk_error="CommandFailed: df",
+        unfinished=None,
     )
 
 
@@ -124,7 +134,11 @@ def test_the_state_is_the_word_that_tells_most(settings: Settings) -> None:
     assert state(replace(good, consecutive_failures=2), True) == "failing"
     assert state(replace(good, consecutive_failures=2, paused="by me"), True) == "paused"
     assert state(replace(good, consecutive_failures=2, paused="by me", running="run"), True) == "running"
-    assert state(replace(good, last_success_ts=None), True) == "no result"
+    begun = replace(good, last_success_ts=None)
+    assert state(begun, True) == "no result"
+    for word in (RETRYING, SKIPPED):
+        assert state(replace(begun, unfinished=word), True) == word
+        assert state(replace(begun, unfinished=word, consecutive_failures=1), True) == "failing"
     assert state(replace(good, last_success_ts=None, last_run_ts=None), True) == "new"
     assert state(good, False) == "?"
 
@@ -145,9 +159,58 @@ def test_a_host_that_beat_does_not_know_is_not_scheduled(settings: Settings) -> 
 
 def test_cells_are_short_words(settings: Settings) -> None:
     told = cells(row(settings), NOW, True)
-    assert told == ("local", "ok", "2 h ago", "49.21MB", "98.42MB", "92 %", "in 4 h", "6h", "24h")
+    assert told == ("local", "ok", "1 h ago", "49.21MB", "98.42MB", "92 %", "in 4 h", "6h", "24h")
     assert cells(replace(row(settings), all=True), NOW, True)[-1] == "24h all"
     assert cells(row(settings, Known()), NOW, False) == ("local", "?", "?", "?", "?", "?", "?", "6h", "24h")
+
+
+@pytest.mark.parametrize(
+    ("run", "success", "text"),
+    [
+        (-7200, -10, "10 s ago"),  # pruned early since
+        (-10, -7200, "10 s ago"),
+        (None, -10, "10 s ago"),
+        (-10, None, "10 s ago"),
+        (None, None, "never"),
+    ],
+)
+def test_the_last_run_is_the_later_of_begun_and_succeeded(
+    settings: Settings, run: float | None, success: float | None, text: str
+) -> None:
+    run_ts, success_ts = (None if ts is None else NOW + ts for ts in (run, success))
+    found = replace(row(settings), last_run_ts=run_ts, last_success_ts=success_ts)
+    assert cells(found, NOW, True)[2] == text
+
+
+def test_a_narrow_table_leaves_out_what_is_least_needed() -> None:
+    rows = [
+        ("build-01", "retrying", "12 min ago", "49.21MB", "98.42MB", "92 %", "in 12 min", "6h", "24h all"),
+        ("b", "ok", "never", "-", "0B", "-", "late by 12 min", "6h", "24h"),
+    ]
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+    full = sum(widths) + GAP * (len(widths) - 1)
+    assert choose_columns(rows, full) == list(COLUMNS)
+    assert choose_columns(rows, full - 1) == list(COLUMNS[:-1])
+    assert choose_columns(rows, 80) == list(COLUMNS[:-2])
+    assert choose_columns(rows, 20) == ["host", "state", "last run", "reclaimed", "disk", "next run"]
+
+
+def test_a_row_fits_on_one_line_of_80_columns(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = replace(row(settings), host="build-server", last_success_ts=None, unfinished=RETRYING)
+    monkeypatch.setattr("tasks.cli.hosts.time.time", lambda: NOW)
+    _show(Console(width=80, markup=False), settings, [replace(begun, disk_error=None)], True)
+    header, _, line = capsys.readouterr().out.splitlines()
+    assert re.split(" {2,}", header.strip()) == list(COLUMNS[:-2])
+    told = ["build-server", "retrying", "2 h ago", "49.21MB", "98.42MB", "92 %", "in 4 h"]
+    assert re.split(" {2,}", line.strip()) == told
+
+
+def test_the_help_explains_each_state() -> None:
+    told = CliRunner().invoke(hosts, ["--help"]).output
+    for word in ("running", "off", "paused", "failing", "ok", "retrying", "skipped", "no result", "new", "?"):
+        assert re.search(rf"^ +{re.escape(word)}  +\S", told, re.MULTILINE), word
 
 
 def test_the_error_line_counts_the_failures(settings: Settings) -> None:

@@ -72,16 +72,18 @@ def test_a_pause_lasts_as_long_as_it_was_asked_to() -> None:
 
 @pytest.mark.parametrize("length", ["0", "soon", "-1h", ""])
 def test_a_length_that_is_no_time_is_refused(length: str) -> None:
-    with pytest.raises(ValueError, match="age"):
+    with pytest.raises(ValueError, match=f"^'{length}' is not a time such as 30m, 2h, 1d"):
         make_pause("me", length, NOW)
 
 
 @pytest.mark.parametrize(
-    ("left", "lines"),
+    ("before", "left", "lines"),
     [
-        ({}, ["build-01: resumed", "build-02: resumed"]),
-        ({ALL: ENDED}, ["build-01: resumed", "build-02: resumed"]),
+        ({"build-01": LONG, "build-02": FOR_GOOD}, {}, ["build-01: resumed", "build-02: resumed"]),
+        ({"build-01": LONG}, {ALL: ENDED}, ["build-01: resumed", "build-02: was not paused"]),
+        ({"build-01": ENDED}, {}, ["build-01: was not paused", "build-02: was not paused"]),
         (
+            {"build-01": LONG},
             {ALL: FOR_GOOD},
             [
                 f"build-0{number}: still paused by d until resumed; `holystone resume` without HOST ends that"
@@ -90,8 +92,10 @@ def test_a_length_that_is_no_time_is_refused(length: str) -> None:
         ),
     ],
 )
-def test_a_resumed_host_is_told_of_the_fleet_s_pause(left: dict[str, Pause], lines: list[str]) -> None:
-    assert after_hosts(["build-01", "build-02"], left, NOW) == lines
+def test_a_resumed_host_is_told_of_the_fleet_s_pause_or_that_it_was_not_paused(
+    before: dict[str, Pause], left: dict[str, Pause], lines: list[str]
+) -> None:
+    assert after_hosts(["build-01", "build-02"], before, left, NOW) == lines
 
 
 @pytest.mark.parametrize(
