@@ -218,7 +218,8 @@ def test_a_redis_that_takes_no_writes_is_tried_once_a_tick_and_loses_nothing(
     client = redis.client()
     client.config_set("maxmemory", 1)
     assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
-    assert len([record for record in caplog.records if record.name == "worker.beat"]) == 2
+    warnings = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert [record.name for record in warnings] == ["worker.beat"] * 2
     client.config_set("maxmemory", 0)
     client.delete("redbeat::lock")
     while scheduler.tick() == 0:
