@@ -17,12 +17,14 @@ import pytest
 from tests.support.network import BannerThenSilent, Blackhole, ClosesAtOnce, SilentServer
 from tests.support.ports import free_port
 from tests.support.processes import Process, clean_environment
+from tests.support.proxy import HoldingProxy
 from tests.support.ssh_client import run_on, ssh_settings
 from tests.support.ssh_keys import make_key, public_key
 from tests.support.sshd import SshServer
 from tests.support.stand_in_docker import WAIT_FOR_GO, StandInDocker
 from tests.support.waiting import wait_until
 from worker.errors import AuthenticationFailed, HolystoneError, HostKeyRejected, HostUnreachable
+from worker.host_key import fetch_host_key
 from worker.hosts import parse_host
 from worker.look import disk, look
 from worker.shell import connect
@@ -147,10 +149,22 @@ def test_a_known_hosts_line_that_is_not_understood_costs_no_host(
         run_on(ssh_server.url, settings, "true")
 
 
-def test_no_common_algorithm_is_not_taken_for_a_changed_key(ssh_server: SshServer, tmp_path: Path) -> None:
+def test_no_common_algorithm_is_not_taken_for_a_changed_key_or_a_lost_connection(
+    ssh_server: SshServer, tmp_path: Path
+) -> None:
     settings = ssh_settings(ssh_server, tmp_path, "Host *\n  KexAlgorithms diffie-hellman-group1-sha1\n")
-    with pytest.raises(HostKeyRejected, match="no common ssh algorithm"):
-        run_on(ssh_server.url, settings, "true")
+    with HoldingProxy(ssh_server.port) as at_once:  # sshd hangs up right after it says what it takes
+        known = ssh_server.known_hosts.read_text().replace(f":{ssh_server.port}", f":{at_once.port}")
+        (tmp_path / "known_hosts").write_text(known)
+        for url, known_hosts in (
+            (ssh_server.url, ssh_server.known_hosts),
+            (at_once.url, tmp_path / "known_hosts"),
+        ):
+            settings = settings.model_copy(update={"ssh_known_hosts": known_hosts})
+            with pytest.raises(HostKeyRejected, match="no common ssh algorithm"):
+                run_on(url, settings, "true")
+            with pytest.raises(HostKeyRejected, match="no common ssh algorithm"):
+                asyncio.run(fetch_host_key(parse_host(url), settings))
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ class Proxy(_Listener):
                     sink.sendall(data)
                 if source is link.upstream and self._is_over(link):
                     break
+            if source is link.upstream and (last := self._last()):
+                sink.sendall(last)
         if not link.swallowing.is_set() or source is link.client:
             self._close(link.client)
             self._close(link.upstream)
@@ -101,6 +103,27 @@ class Proxy(_Listener):
 
     def _is_over(self, link: _Link) -> bool:
         return False
+
+    def _last(self) -> bytes:
+        """What the client gets after the upstream's end."""
+        return b""
+
+
+class HoldingProxy(Proxy):
+    """Forwards the upstream's first line, and what comes after it only together with the upstream's end."""
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream)
+        self._held = b""
+
+    def _allowed(self, link: _Link, data: bytes) -> bytes:
+        first = link.from_upstream == 0
+        line, newline, rest = super()._allowed(link, data).partition(b"\n") if first else (b"", b"", data)
+        self._held += rest
+        return line + newline
+
+    def _last(self) -> bytes:
+        return self._held
 
 
 class ClosingProxy(Proxy):
