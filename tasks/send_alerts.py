@@ -43,13 +43,15 @@ def send_alerts(self: Task, to: list[int] | None = None) -> dict[str, object]:
 
     Waits, as a message of its own, while more alerts come. What was taken is sent by this task alone, and
     again where it was killed. A URL that did not take the message gets it again, up to _TRIES times: `to` are
-    the positions of those, where it is not all.
+    the positions of those, where it is not all. A worker without URLs leaves the alerts to one that has some.
     """
     settings, task_id = get_settings(), str(self.request.id)
+    if not settings.notify_urls:
+        return {"alerts": 0, "delivered": False}
     with open_redis(settings) as client:
         alerts = Alerts(client)
         wait_s = decide_wait_s(alerts.waiting(), time.time(), settings.notify_join_s)
-        if wait_s and not self.request.retries:
+        if wait_s and not alerts.has_taken(task_id):
             self.apply_async(countdown=countdown_s(wait_s))
             return {"alerts": 0, "delivered": False, "waits_s": round(wait_s, 1)}
         told = alerts.take(task_id)
@@ -61,6 +63,6 @@ def send_alerts(self: Task, to: list[int] | None = None) -> dict[str, object]:
             again = [at for at, url in enumerate(settings.notify_urls) if url in refused]
             raise self.retry(kwargs={"to": again}, countdown=_AGAIN_S, max_retries=_TRIES)
         alerts.done(task_id)
-    delivered = bool(urls) and not refused
+    delivered = not refused
     log.info("alerts sent", alerts=len(told), delivered=delivered)
     return {"alerts": len(told), "delivered": delivered}

@@ -24,9 +24,12 @@ LONGEST_COUNTDOWN_S = 30
 _CHANGE = """
 local changed = redis.call(ARGV[1], KEYS[1], ARGV[2])
 local is_alone = ARGV[3] == '' or redis.call('scard', KEYS[1]) == tonumber(ARGV[3])
-if ARGV[3] ~= '' then redis.call('expire', KEYS[1], ARGV[5]) end
+if ARGV[1] == 'sadd' and ARGV[3] ~= '' then redis.call('expire', KEYS[1], ARGV[5]) end
 if changed == 0 or not is_alone then return -1 end
-return ARGV[4] == '' and 0 or redis.call('rpush', KEYS[2], ARGV[4])
+if ARGV[4] == '' then return 0 end
+local queued = redis.call('rpush', KEYS[2], ARGV[4])
+redis.call('expire', KEYS[2], ARGV[5])
+return queued
 """
 
 # Alert kinds, worst first. A title says `<host or number of hosts> <kind>`.
@@ -80,6 +83,10 @@ class Alerts:
     def waiting(self) -> list[Alert]:
         """All queued alerts, oldest first."""
         return _decode(cast("list[str]", self._redis.lrange(KEY, 0, -1)))
+
+    def has_taken(self, task_id: str) -> bool:
+        """Whether the task holds alerts: it is a retry, or was killed."""
+        return bool(self._redis.exists(f"{KEY}:{task_id}"))
 
     def take(self, task_id: str) -> list[Alert]:
         """Claims all queued alerts for one task: no other gets them, and its retries get the same ones."""

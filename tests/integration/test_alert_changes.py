@@ -10,7 +10,7 @@ import pytest
 import redis as redis_py
 
 from tests.support.redis_server import RedisServer
-from worker.alerts import Alert, Alerts, note_disk, note_failure, note_working
+from worker.alerts import KEY, Alert, Alerts, note_disk, note_failure, note_working
 from worker.disk_memory import Disks
 from worker.settings import Settings
 
@@ -62,6 +62,22 @@ def test_an_alert_is_queued_though_the_answer_was_lost(
 def test_without_a_service_a_change_is_known_and_nothing_is_queued(client: redis_py.Redis) -> None:
     assert [note_disk(client, Settings(), True, ALERT) for _ in range(2)] == [True, False]
     assert Alerts(client).waiting() == []
+
+
+def test_a_job_that_no_longer_runs_does_not_mute_its_host_for_ever(client: redis_py.Redis) -> None:
+    settings, key = Settings(), "holystone:failing:h"
+    note_failure(client, settings, "h", "switched off", 3, "text", 1.0)
+    client.expire(key, 100)
+    note_working(client, settings, "h", "works", 2.0)
+    assert client.ttl(key) <= 100
+    note_failure(client, settings, "h", "switched off", 4, "text", 3.0)
+    assert client.ttl(key) > 100
+
+
+def test_alerts_that_no_worker_sends_are_not_kept_for_ever(client: redis_py.Redis) -> None:
+    client.rpush(KEY, "{}")  # so that no task is sent
+    note_disk(client, Settings(notify_urls=("json://127.0.0.1:9/x",)), True, ALERT)
+    assert 0 < client.ttl(KEY) <= 7 * 86_400
 
 
 def test_of_two_jobs_that_fail_on_a_host_the_first_and_the_last_are_told_of(client: redis_py.Redis) -> None:

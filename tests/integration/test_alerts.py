@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.inbox import Inbox
 from tests.support.local_host import LocalHost
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from worker.alerts import BACK, DISK_FULL, DISK_OK, FAILING, KEY, Alert
+from worker.alerts import BACK, DISK_FULL, DISK_OK, FAILING, KEY, Alert, Alerts
 from worker.errors import CommandFailed, HostUnreachable
 from worker.settings import Settings
 
@@ -115,11 +116,27 @@ def test_only_a_service_that_refused_gets_the_message_again(
     assert not redis.client().keys(f"{KEY}*")
 
 
-def test_without_a_url_alerts_are_given_up_at_once(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_without_a_url_leaves_alerts_to_one_that_has_some(
+    redis: RedisServer, inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert send(redis, monkeypatch) == {"alerts": 1, "delivered": False}
-    assert not redis.client().keys(f"{KEY}*")
+    good, _ = inboxes
+    assert send(redis, monkeypatch) == {"alerts": 0, "delivered": False}
+    assert send(redis, monkeypatch, good.url, kinds=()) == {"alerts": 1, "delivered": True}
+    assert len(good.posts) == 1
+
+
+def test_what_a_killed_worker_had_taken_is_sent_though_others_wait(
+    redis: RedisServer, inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, _ = inboxes
+    client = redis.client()
+    client.rpush(f"{KEY}:killed", json.dumps(asdict(Alert(FAILING, "a", "out of order", 0))))
+    client.rpush(KEY, json.dumps(asdict(Alert(FAILING, "b", "out of order", time.time()))))
+    settings = Settings(redis_url=redis.url, notify_urls=[good.url])
+    monkeypatch.setattr("tasks.send_alerts.get_settings", lambda: settings)
+    assert send_alerts.apply(task_id="killed").get() == {"alerts": 1, "delivered": True}
+    assert ["a failing" in post for post in good.posts] == [True]
+    assert [alert.host for alert in Alerts(client).waiting()] == ["b"]
 
 
 @pytest.mark.parametrize(
