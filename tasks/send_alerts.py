@@ -13,13 +13,14 @@ from worker.logs import get_logger
 from worker.notify import Kind, notify
 from worker.policies import ALERTS_TASK
 from worker.redis_client import open_redis
+from worker.runs import tolerating_redis_outage
 from worker.schedule import ALERTS_LIMIT_S
 from worker.settings import get_settings
 
 log = get_logger(__name__)
 
-_TRIES = 5
-_AGAIN_S = 30
+_RETRIES = 5
+_RETRY_AFTER_S = 30
 
 
 def kind_of(alerts: Sequence[Alert]) -> Kind:
@@ -35,15 +36,16 @@ def kind_of(alerts: Sequence[Alert]) -> Kind:
     name=ALERTS_TASK,
     routine=True,
     autoretry_for=(redis.RedisError,),
-    retry_kwargs={"max_retries": _TRIES, "countdown": _AGAIN_S},
+    retry_kwargs={"max_retries": _RETRIES, "countdown": _RETRY_AFTER_S},
     **message_limits(ALERTS_LIMIT_S),
 )
-def send_alerts(self: Task, to: list[int] | None = None) -> dict[str, object]:
-    """Returns {"alerts": how many were told of, "delivered": whether every URL took the message}.
+def send_alerts(self: Task, positions: list[int] | None = None) -> dict[str, object]:
+    """Returns {"alerts": how many were told of, "delivered": whether every URL took the message}, and
+    "waits_s", seconds, where it put itself off because more alerts come. Raises celery's Retry.
 
-    Waits, as a message of its own, while more alerts come. What was taken is sent by this task alone, and
-    again where it was killed. A URL that did not take the message gets it again, up to _TRIES times: `to` are
-    the positions of those, where it is not all. A worker without URLs leaves the alerts to one that has some.
+    What was taken is sent by this task alone, and again where it was killed. A URL that did not take the
+    message gets it again, up to _RETRIES times: `positions` are those of such URLs, None for all. A worker
+    without URLs leaves the alerts to one that has some.
     """
     settings, task_id = get_settings(), str(self.request.id)
     if not settings.notify_urls:
@@ -57,12 +59,13 @@ def send_alerts(self: Task, to: list[int] | None = None) -> dict[str, object]:
         told = alerts.take(task_id)
         if not told:
             return {"alerts": 0, "delivered": False}
-        urls = [url for at, url in enumerate(settings.notify_urls) if to is None or at in to]
+        urls = [url for at, url in enumerate(settings.notify_urls) if positions is None or at in positions]
         refused = notify(urls, *compose(told), kind_of(told))
-        if refused and self.request.retries < _TRIES:
+        if refused and self.request.retries < _RETRIES:
             again = [at for at, url in enumerate(settings.notify_urls) if url in refused]
-            raise self.retry(kwargs={"to": again}, countdown=_AGAIN_S, max_retries=_TRIES)
-        alerts.done(task_id)
+            raise self.retry(kwargs={"positions": again}, countdown=_RETRY_AFTER_S, max_retries=_RETRIES)
+        with tolerating_redis_outage():  # a retry would send it all again; what is left expires
+            alerts.done(task_id)
     delivered = not refused
     log.info("alerts sent", alerts=len(told), delivered=delivered)
     return {"alerts": len(told), "delivered": delivered}

@@ -10,25 +10,26 @@ import redis
 from celery import current_app
 
 from worker.disk_memory import ABOVE
-from worker.policies import ALERTS_TASK
+from worker.policies import ALERTS_TASK, TABLE_OF
 from worker.settings import Settings
 
 KEY = "holystone:alerts"
 ALERT_AFTER_FAILURES = 3  # in a row
 MAX_WAIT_JOINS = 15  # an alert is sent after this many times `notify_join_s`, even while others keep coming
 MOST_LINES, LONGEST_LINE = 10, 160  # Discord takes 2,000 characters
-KEPT_S = 7 * 86_400  # not for ever: a job switched off while it failed would mute its host's alerts
+KEPT_S = 7 * 86_400  # what nobody asks for any more is not kept for ever
 LONGEST_COUNTDOWN_S = 30
-# How many alerts are queued then; -1 where it is no news. In one step: between two a worker could be killed,
-# or an answer lost, and what a second try finds is no news any more.
+# Applies a Change and queues its alert in one step, so that neither a killed worker nor a lost answer leaves
+# one without the other. Returns how many alerts are queued then, -1 where it is no news.
 _CHANGE = """
-local changed = redis.call(ARGV[1], KEYS[1], ARGV[2])
-local is_alone = ARGV[3] == '' or redis.call('scard', KEYS[1]) == tonumber(ARGV[3])
-if ARGV[1] == 'sadd' and ARGV[3] ~= '' then redis.call('expire', KEYS[1], ARGV[5]) end
-if changed == 0 or not is_alone then return -1 end
-if ARGV[4] == '' then return 0 end
-local queued = redis.call('rpush', KEYS[2], ARGV[4])
-redis.call('expire', KEYS[2], ARGV[5])
+local command, member, members, alert, kept_s, queue_kept_s = unpack(ARGV)
+local changed = redis.call(command, KEYS[1], member)
+if command == 'sadd' and kept_s ~= '' then redis.call('expire', KEYS[1], kept_s) end
+if changed == 0 then return -1 end
+if members ~= '' and redis.call('scard', KEYS[1]) ~= tonumber(members) then return -1 end
+if alert == '' then return 0 end
+local queued = redis.call('rpush', KEYS[2], alert)
+redis.call('expire', KEYS[2], queue_kept_s)
 return queued
 """
 
@@ -120,7 +121,8 @@ def note_failure(
         return
     told = f"{job} failed {ALERT_AFTER_FAILURES} times in a row. {text}"
     alert = Alert(FAILING, host, told, now)
-    note_change(client, settings, Change(_failing(host), job, True, members=1), alert)
+    change = Change(_failing(host), job, True, members=1, kept_s=_failing_kept_s(settings, host))
+    note_change(client, settings, change, alert)
 
 
 def note_working(client: redis.Redis, settings: Settings, host: str, job: str, now: float) -> None:
@@ -138,13 +140,25 @@ def _failing(host: str) -> str:
     return f"holystone:failing:{host}"
 
 
+def _failing_kept_s(settings: Settings, host: str) -> int:
+    """Longer than from one failure to the next, so that none is news again; not for ever, or a job that was
+    switched off while it failed would mute its host's alerts."""
+    known = settings.fleet.get(host)
+    intervals = [known.policy_of(job).interval_s for job in TABLE_OF] if known else []
+    return max([KEPT_S, *(3 * interval_s for interval_s in intervals)])
+
+
 class Change(NamedTuple):
-    """`member` enters or leaves a set in Redis: news, with `members` only if so many are in it then."""
+    """`member` enters or leaves a set in Redis: news, with `members` only if so many are in it then.
+
+    Where one enters, the set is kept for `kept_s` seconds from then on; None: for ever.
+    """
 
     key: str
     member: str
     is_in: bool
     members: int | None = None
+    kept_s: int | None = None
 
 
 def note_change(client: redis.Redis, settings: Settings, change: Change, alert: Alert) -> bool:
@@ -154,9 +168,9 @@ def note_change(client: redis.Redis, settings: Settings, change: Change, alert: 
     raises where that task can't be sent; then beat's next `send-alerts` delivers them.
     """
     text = json.dumps(asdict(alert)) if settings.notify_urls else ""
-    members = "" if change.members is None else str(change.members)
+    members, kept_s = ("" if value is None else str(value) for value in (change.members, change.kept_s))
     command = "sadd" if change.is_in else "srem"
-    argv = (command, change.member, members, text, str(KEPT_S))
+    argv = (command, change.member, members, text, kept_s, str(KEPT_S))
     queued = cast(int, client.eval(_CHANGE, 2, change.key, KEY, *argv))
     if queued == 1:
         current_app.send_task(ALERTS_TASK, countdown=countdown_s(settings.notify_join_s))

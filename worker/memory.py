@@ -32,6 +32,11 @@ return 1
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
+def attempt_name(task_id: str, retries: int) -> str:
+    """What all deliveries of one attempt's message share."""
+    return f"{task_id}:{retries}"
+
+
 def host_memory_key(job: str, host: str) -> str:
     """The hash that holds a HostMemory."""
     return f"holystone:{job}:host:{host}"
@@ -91,8 +96,16 @@ class Memory:
 
     def finished(self, run: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether this attempt is over, and its report."""
-        text = cast("str | None", self.client.get(self._key("finished", run)))
-        return text is not None, json.loads(text) if text else None
+        return self.finished_all([run])[run]
+
+    def finished_all(self, runs: list[str]) -> dict[str, tuple[bool, dict[str, Any] | None]]:
+        """`finished` of each."""
+        keys = [self._key("finished", run) for run in runs]
+        texts = cast("list[str | None]", self.client.mget(keys)) if keys else []
+        return {
+            run: (text is not None, json.loads(text) if text else None)
+            for run, text in zip(runs, texts, strict=True)
+        }
 
     # One host
 
@@ -107,7 +120,7 @@ class Memory:
             return dict(zip(hosts, map(HostMemory.from_fields, pipe.execute()), strict=True))
 
     def record_start(self, host: str, task_id: str, due_ts: float) -> None:
-        """A run begins; `due_ts` is when it was due, for the next one's anti-frequency."""
+        """A run begins; the next scheduled one is due an interval after `due_ts` (Unix seconds)."""
         self._set(host, last_run_ts=due_ts, last_run_task_id=task_id)
 
     def record_engine(self, host: str, engine_id: str) -> None:

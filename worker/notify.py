@@ -6,11 +6,14 @@ import re
 import threading
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import SecretStr
 
 from worker.logs import get_logger
+
+if TYPE_CHECKING:
+    import apprise
 
 log = get_logger(__name__)
 
@@ -46,27 +49,28 @@ def notify(urls: Sequence[SecretStr], title: str, body: str, kind: Kind = "info"
 
 def _send(url: SecretStr, title: str, body: str, kind: Kind) -> bool:
     try:
-        import apprise  # 20 MB that a run without a message does not need
-
-        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings carry parts of the URLs
-        sender = apprise.Apprise()
-        return sender.add(url.get_secret_value()) and bool(
-            sender.notify(title=title, body=body, notify_type=apprise.NotifyType(kind))
-        )
+        service = _service(url)
+        return service is not None and bool(service.notify(title=title, body=body, notify_type=kind))
     except Exception as error:  # any of a hundred services may raise anything, a URL in its text
         log.warning("notification failed", error=type(error).__name__)
         return False
 
 
-def takes(url: SecretStr) -> bool:
+def accepts(url: SecretStr) -> bool:
     """Whether Apprise knows the service and finds in the URL what that needs. Sends nothing, never raises."""
     try:
-        import apprise
-
-        logging.getLogger("apprise").setLevel(logging.CRITICAL)
-        return bool(apprise.Apprise().add(url.get_secret_value()))
+        return _service(url) is not None
     except Exception:  # as in _send
         return False
+
+
+def _service(url: SecretStr) -> "apprise.Apprise | None":
+    """Apprise with this one service, None where it does not accept the URL."""
+    import apprise  # 20 MB that a run without a message does not need
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings carry parts of the URLs
+    service = apprise.Apprise()
+    return service if service.add(url.get_secret_value()) else None
 
 
 def service_of(url: SecretStr) -> str:

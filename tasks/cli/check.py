@@ -120,10 +120,10 @@ def check_notifications(settings: Settings) -> list["Check"]:
     if not settings.notify_urls:
         return []
     from tasks.check_findings import judge_notifications
-    from worker.notify import service_of, takes
+    from worker.notify import accepts, service_of
 
     urls = settings.notify_urls
-    return judge_notifications([service_of(url) for url in urls], [takes(url) for url in urls])
+    return judge_notifications([service_of(url) for url in urls], [accepts(url) for url in urls])
 
 
 def check_settings(settings: Settings) -> list[Checked]:

@@ -10,14 +10,13 @@ import click
 from tasks.cli.host_arguments import NAME_A_HOST
 from tasks.cli.host_rows import (
     COLUMNS,
-    RETRYING,
-    SKIPPED,
     Known,
     Row,
     cells,
     choose_columns,
     disk_error_line,
     error_line,
+    last_outcome,
     left_out_line,
     make_rows,
     other_warnings,
@@ -27,7 +26,7 @@ from tasks.cli.host_rows import (
 from tasks.cli.terminal import RedisTrouble, fail, open_console, use_redis, warn
 from worker.disk_memory import Disks
 from worker.limits import MAX_RETRIES
-from worker.memory import HostMemory, Memory
+from worker.memory import HostMemory, Memory, attempt_name
 from worker.pause import Pauses
 from worker.policies import PRUNE_JOB, WATCH_JOB
 from worker.schedule import entry_name
@@ -56,7 +55,7 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
     running = {name: holders[engine_id] for name, engine_id in engines.items()}
     return Known(
         memory=remembered,
-        unfinished=read_unfinished(client, remembered),
+        last_outcome=read_last_outcomes(memory, remembered),
         watch_memory=Memory(client, WATCH_JOB).hosts(hosts),
         disks=Disks(client).read_all(hosts),
         running=running,
@@ -65,33 +64,20 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
     )
 
 
-def read_unfinished(client: "redis.Redis", memory: Mapping[str, HostMemory]) -> dict[str, str | None]:
-    """RETRYING or SKIPPED for hosts that have neither a success nor a failure, None where neither is known.
+def read_last_outcomes(memory: Memory, remembered: Mapping[str, HostMemory]) -> dict[str, str | None]:
+    """`last_outcome` of the hosts whose last run began after their last success, and that don't fail.
 
     One round trip, or none. Raises redis.RedisError.
     """
-    runs = {
-        name: known.last_run_task_id
-        for name, known in memory.items()
-        if known.last_run_task_id and not known.last_success_ts and not known.consecutive_failures
+    attempts = {
+        name: [attempt_name(known.last_run_task_id, retries) for retries in range(MAX_RETRIES + 1)]
+        for name, known in remembered.items()
+        if known.last_run_task_id
+        and not known.consecutive_failures
+        and (known.last_run_ts or 0) > (known.last_success_ts or 0)
     }
-    with client.pipeline(transaction=False) as pipe:
-        for task_id in runs.values():  # what Memory.finish wrote for each attempt
-            pipe.mget(
-                [f"holystone:{PRUNE_JOB}:finished:{task_id}:{tried}" for tried in range(MAX_RETRIES + 1)]
-            )
-        attempts = cast("list[list[str | None]]", pipe.execute())
-    return {name: _last_end(ends) for name, ends in zip(runs, attempts, strict=True)}
-
-
-def _last_end(ends: list[str | None]) -> str | None:
-    reports = [json.loads(end) for end in ends if end]
-    if not reports:
-        return None
-    last = reports[-1]
-    if last is None:  # an attempt without a report is followed by another
-        return RETRYING
-    return SKIPPED if isinstance(last, dict) and last.get("outcome") == "skipped" else None
+    ends = memory.finished_all([attempt for each in attempts.values() for attempt in each])
+    return {name: last_outcome([ends[attempt] for attempt in each]) for name, each in attempts.items()}
 
 
 def ask_redis(settings: Settings) -> tuple[Known, str | None]:
@@ -119,8 +105,8 @@ def hosts(as_json: bool) -> None:
       paused     `holystone pause` holds its runs back
       failing    its last run failed; why stands below the table
       ok         its last run succeeded
-      retrying   no result so far; it was not reached, and is tried again
-      skipped    no result so far; another run was at work in its engine
+      retrying   it was not reached since, and is tried again
+      skipped    its last run pruned nothing: another prune was at work there, or a pause came
       no result  a run began, and how it ended is not known so far
       new        no run began yet
       ?          Redis can't be asked

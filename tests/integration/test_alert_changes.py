@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis as redis_py
@@ -12,12 +13,17 @@ import redis as redis_py
 from tests.support.redis_server import RedisServer
 from worker.alerts import KEY, Alert, Alerts, note_disk, note_failure, note_working
 from worker.disk_memory import Disks
-from worker.settings import Settings
+from worker.policies import PRUNE_JOB
+from worker.settings import Settings, load_settings
 
 
 @pytest.fixture
 def client(redis: RedisServer) -> redis_py.Redis:
     return redis.client()  # type: ignore[no-any-return]
+
+
+def ttl(client: redis_py.Redis, key: str) -> int:
+    return cast(int, client.ttl(key))
 
 
 def test_an_early_prune_is_claimed_by_one_task_however_often_it_asks(client: redis_py.Redis) -> None:
@@ -69,15 +75,24 @@ def test_a_job_that_no_longer_runs_does_not_mute_its_host_for_ever(client: redis
     note_failure(client, settings, "h", "switched off", 3, "text", 1.0)
     client.expire(key, 100)
     note_working(client, settings, "h", "works", 2.0)
-    assert client.ttl(key) <= 100
+    assert ttl(client, key) <= 100
     note_failure(client, settings, "h", "switched off", 4, "text", 3.0)
-    assert client.ttl(key) > 100
+    assert ttl(client, key) > 100
+
+
+def test_a_host_that_is_seldom_visited_is_told_of_once_and_its_return_too(
+    client: redis_py.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLYSTONE_HOSTS", "local")
+    monkeypatch.setenv("HOLYSTONE_PRUNE_INTERVAL_S", str(30 * 86_400))
+    note_failure(client, load_settings(tmp_path), "local", PRUNE_JOB, 3, "text", 1.0)
+    assert ttl(client, "holystone:failing:local") > 60 * 86_400
 
 
 def test_alerts_that_no_worker_sends_are_not_kept_for_ever(client: redis_py.Redis) -> None:
     client.rpush(KEY, "{}")  # so that no task is sent
     note_disk(client, Settings(notify_urls=("json://127.0.0.1:9/x",)), True, ALERT)
-    assert 0 < client.ttl(KEY) <= 7 * 86_400
+    assert 0 < ttl(client, KEY) <= 7 * 86_400
 
 
 def test_of_two_jobs_that_fail_on_a_host_the_first_and_the_last_are_told_of(client: redis_py.Redis) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import redis as redis_py
 
 from tasks.send_alerts import send_alerts
 from tests.support.inbox import Inbox
@@ -122,6 +123,18 @@ def test_a_worker_without_a_url_leaves_alerts_to_one_that_has_some(
     good, _ = inboxes
     assert send(redis, monkeypatch) == {"alerts": 0, "delivered": False}
     assert send(redis, monkeypatch, good.url, kinds=()) == {"alerts": 1, "delivered": True}
+    assert len(good.posts) == 1
+
+
+def test_a_message_that_was_taken_is_not_sent_again_though_redis_went_away(
+    redis: RedisServer, inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Alerts, task_id: str) -> None:
+        raise redis_py.ConnectionError("lost")
+
+    good, _ = inboxes
+    monkeypatch.setattr(Alerts, "done", lost)
+    assert send(redis, monkeypatch, good.url) == {"alerts": 1, "delivered": True}
     assert len(good.posts) == 1
 
 

@@ -192,6 +192,7 @@ def test_with_redis_down_hosts_shows_the_settings_and_says_so(tmp_path: Path) ->
     assert "hush" not in json.dumps(told) + shown.log()
 
 
+@pytest.mark.parametrize("succeeded", ["never", "before", "since"])
 @pytest.mark.parametrize(
     ("ends", "state"),
     [
@@ -202,11 +203,14 @@ def test_with_redis_down_hosts_shows_the_settings_and_says_so(tmp_path: Path) ->
         ([["not a report"]], "no result"),
     ],
 )
-def test_hosts_tells_a_retried_run_from_a_skipped_one(
-    redis: RedisServer, tmp_path: Path, ends: list[Any], state: str
+def test_hosts_tells_a_retried_run_from_a_skipped_one_and_from_a_success(
+    redis: RedisServer, tmp_path: Path, ends: list[Any], state: str, succeeded: str
 ) -> None:
     memory = Memory(redis.client(), PRUNE_JOB)
-    memory.record_start("local", "run", time.time())
+    memory.record_start("local", "run", time.time() + {"never": 0, "before": 60, "since": -60}[succeeded])
+    if succeeded != "never":
+        memory.record_success("local", 1, 1.0)
+        state = "ok" if succeeded == "since" else state.replace("no result", "ok")
     for tried, report in enumerate(ends):
         memory.finish(f"run:{tried}", report)
     shown = holystone(environment(redis.url), "hosts", tmp=tmp_path).output()

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.gate import matching
 from tests.unit.captured import inspected, read
+from worker import alerts, disk_memory
 from worker.errors import HostUnreachable
 from worker.hosts import Host
 from worker.memory import HostMemory
@@ -168,10 +169,11 @@ class FakeMemory:
         self.disks[key] = mapping
 
     def eval(self, script: str, keys: int, key: str, *args: str) -> int:
-        """worker.disk_memory's early prunes: only a beginning has a length. Of worker.alerts: no news."""
-        if keys == 2:
+        """worker.disk_memory's early prunes; of worker.alerts: no news."""
+        if script == alerts._CHANGE:
             return -1
-        self.calls.append(("early prune", "begins" if len(args) == 2 else "given back"))
+        steps = {disk_memory._BEGIN: "begins", disk_memory._GIVE_BACK: "given back"}
+        self.calls.append(("early prune", steps[script]))
         return self.may_prune_early
 
     def record_failure(self, *values: Any) -> int:

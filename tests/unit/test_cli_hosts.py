@@ -83,7 +83,7 @@ def test_a_row_holds_the_settings_and_what_is_remembered(settings: Settings) -> 
         paused=None,
         disk_used_percent=91.5,
         disk_error="CommandFailed: df",
-        unfinished=None,
+        last_outcome=None,
     )
 
 
@@ -137,8 +137,8 @@ def test_the_state_is_the_word_that_tells_most(settings: Settings) -> None:
     begun = replace(good, last_success_ts=None)
     assert state(begun, True) == "no result"
     for word in (RETRYING, SKIPPED):
-        assert state(replace(begun, unfinished=word), True) == word
-        assert state(replace(begun, unfinished=word, consecutive_failures=1), True) == "failing"
+        assert state(replace(begun, last_outcome=word), True) == word
+        assert state(replace(begun, last_outcome=word, consecutive_failures=1), True) == "failing"
     assert state(replace(good, last_success_ts=None, last_run_ts=None), True) == "new"
     assert state(good, False) == "?"
 
@@ -198,7 +198,7 @@ def test_a_narrow_table_leaves_out_what_is_least_needed() -> None:
 def test_a_row_fits_on_one_line_of_80_columns(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = replace(row(settings), host="build-server", last_success_ts=None, unfinished=RETRYING)
+    begun = replace(row(settings), host="build-server", last_success_ts=None, last_outcome=RETRYING)
     monkeypatch.setattr("tasks.cli.hosts.time.time", lambda: NOW)
     _show(Console(width=80, markup=False), settings, [replace(begun, disk_error=None)], True)
     header, _, line = capsys.readouterr().out.splitlines()

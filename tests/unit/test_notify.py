@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from worker import notify as module
-from worker.notify import Kind, notify, takes
+from worker.notify import Kind, accepts, notify
 
 SECRET = "hunter2"
 _taken: list[tuple[str, str]] = []
@@ -45,6 +45,7 @@ def _urls(*urls: str) -> tuple[SecretStr, ...]:
 def _none_taken() -> Iterator[None]:
     _taken.clear()
     _kinds.clear()
+    logging.getLogger("apprise").setLevel(logging.NOTSET)
     yield
     _released.set()
 
@@ -75,7 +76,7 @@ def test_whether_apprise_takes_a_url_is_told_without_a_message(
     url: str, is_taken: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        assert takes(SecretStr(url)) is is_taken
+        assert accepts(SecretStr(url)) is is_taken
     assert _taken == []
     assert SECRET not in caplog.text
 
@@ -85,7 +86,7 @@ def test_a_url_that_makes_apprise_raise_is_not_taken(monkeypatch: pytest.MonkeyP
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(apprise.Apprise, "add", explode)
-    assert takes(SecretStr("json://127.0.0.1")) is False
+    assert accepts(SecretStr("json://127.0.0.1")) is False
 
 
 def test_without_urls_nothing_is_sent() -> None:
