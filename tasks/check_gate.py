@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from tasks.check_findings import Check
-from tasks.prune_policy import ages_of
+from tasks.prune_arguments import ages_of
 from worker.ages import age_seconds
 from worker.errors import GateDenied
 from worker.fleet import HostSettings

@@ -9,16 +9,10 @@ from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from tasks import NO_HOST
+from tasks.prune_arguments import PruneArguments, check_arguments, reason_not_to_run
 from tasks.prune_effects import record_effects
 from tasks.prune_on_host import Progress
-from tasks.prune_policy import (
-    PruneArguments,
-    check_arguments,
-    choose_soft_limit_s,
-    decide_prune,
-    reason_not_to_run,
-    worth_telling,
-)
+from tasks.prune_policy import choose_soft_limit_s, decide_prune, worth_telling
 from tasks.prune_report import (
     make_report,
     skipped_without_host,

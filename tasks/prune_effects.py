@@ -3,9 +3,9 @@
 import time
 
 from tasks.left_prunes import LeftPrune, engine_ts
+from tasks.prune_arguments import PruneArguments
 from tasks.prune_following import settle_overtaken
 from tasks.prune_on_host import Progress
-from tasks.prune_policy import PruneArguments
 from tasks.prune_report import sum_reclaimed
 from worker.disk_memory import Disks
 from worker.docker import parse_pruned_rows

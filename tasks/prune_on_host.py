@@ -6,15 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tasks.followed import Followed
+from tasks.prune_arguments import PruneArguments
 from tasks.prune_journal import PruneJournal
-from tasks.prune_policy import (
-    PruneArguments,
-    choose_records,
-    decide_age,
-    decide_another_pass,
-    preview_argv,
-    prune_argv,
-)
+from tasks.prune_policy import choose_records, decide_age, decide_another_pass, preview_argv, prune_argv
 from worker.ages import age_seconds
 from worker.docker import (
     CacheRecord,

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.followed import followed_facts
+from tasks.prune_arguments import PruneArguments
 from tasks.prune_on_host import Progress, Step
-from tasks.prune_policy import PruneArguments, is_complete
+from tasks.prune_policy import is_complete
 from worker.docker import CacheRecord, FileSystem, Pruned
 from worker.engine import Engine
 from worker.policies import PRUNE_JOB

@@ -6,11 +6,12 @@ import time
 
 from tasks.disk_policy import CACHE_EVERY_S, LADDER_EVERY_S
 from tasks.followed import decide_wait
+from tasks.prune_arguments import PruneArguments
 from tasks.prune_effects import left_prune
 from tasks.prune_following import follow, follow_overtaken
 from tasks.prune_journal import PruneJournal
 from tasks.prune_on_host import Progress, preview, prune
-from tasks.prune_policy import PruneArguments, decide_age
+from tasks.prune_policy import decide_age
 from worker.disk_memory import Disks
 from worker.engine import Engine
 from worker.errors import HostUnreachable

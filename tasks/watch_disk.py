@@ -1,6 +1,5 @@
 """Looks at one host's disk between its prunes: cheap, and the first to know when it fills."""
 
-import contextlib
 import time
 import uuid
 from dataclasses import asdict, dataclass, replace
@@ -9,47 +8,27 @@ from typing import Any
 from celery import Task
 
 from tasks import NO_HOST
-from tasks.disk_policy import (
-    CACHE_USAGE,
-    LADDER_EVERY_S,
-    decide_alert,
-    decide_asking_for_cache,
-    decide_early_prune,
-    parse_cache_usage,
-)
+from tasks.disk_policy import LADDER_EVERY_S, decide_alert, decide_early_prune
+from tasks.watch_visit import Reading, look_at_disk
 from worker.alerts import DISK_FULL, DISK_OK, Alert, note_disk
 from worker.celery import app
-from worker.disk_memory import DiskMemory, Disks
+from worker.disk_memory import Disks
 from worker.docker import FileSystem
-from worker.errors import CommandFailed, GateDenied, HolystoneError, HostUnreachable
+from worker.errors import HolystoneError
 from worker.fleet import HostSettings, find_host
-from worker.limits import SoftLimitReached, message_limits, run_limited
+from worker.limits import message_limits
 from worker.logs import get_logger
-from worker.look import disk, look
 from worker.memory import Memory, open_memory
 from worker.pause import Pauses
 from worker.policies import PRUNE_TASK, WATCH_JOB, WATCH_TASK
 from worker.runs import PAUSED, count_success, tolerating_redis_outage
 from worker.schedule import WATCH_LIMIT_S
 from worker.settings import Settings, get_settings
-from worker.shell import Shell, connect
 from worker.times import utc_text
 
 log = get_logger(__name__)
 
 DISABLED = "watching is off (HOLYSTONE_DISK_ENABLED)"
-
-
-@dataclass
-class Reading:
-    """What one visit saw; it is still true when the visit is cut short.
-
-    `build_cache_bytes` is None where it was not asked for, or can't be read.
-    """
-
-    disk: FileSystem | None = None
-    build_cache_bytes: int | None = None
-    asked_for_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,34 +50,6 @@ class WatchReport:
     job: str = WATCH_JOB
     trigger: str = "manual"
     started_at: str | None = None
-
-
-async def visit(
-    host: HostSettings, settings: Settings, known: DiskMemory, now: float, reading: Reading
-) -> None:
-    """Looks at the disk; asks docker only for what is not known. Raises the errors of worker.errors."""
-    async with connect(host.host, settings) as shell:
-        reading.disk = await read_disk(shell, known)
-        if decide_asking_for_cache(known.build_cache_ts, now):
-            reading.asked_for_cache = True
-            with contextlib.suppress(GateDenied):  # an older gate: the disk was read all the same
-                usage = await shell.run(CACHE_USAGE)
-                if usage.exit_status == 0:
-                    reading.build_cache_bytes = parse_cache_usage(usage.stdout)
-
-
-async def read_disk(shell: Shell, known: DiskMemory) -> FileSystem:
-    """The file system of docker's root, where that was the last time or where docker says it is.
-
-    Raises CommandFailed where df can't read it, and what `look` raises.
-    """
-    found = await disk(shell, known.disk.path) if known.disk else None
-    if found is None:
-        engine = await look(shell)
-        found = await disk(shell, engine.root)
-        if found is None:
-            raise CommandFailed(f"df -Pk -- {engine.root}", 0, "it does not say how full that file system is")
-    return found
 
 
 def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trigger: str) -> WatchReport:
@@ -124,18 +75,6 @@ def act(task: Task, host: HostSettings, settings: Settings, memory: Memory, trig
         build_cache_bytes=reading.build_cache_bytes if reading.asked_for_cache else known.build_cache_bytes,
         duration_s=duration_s,
     )
-
-
-def look_at_disk(
-    host: HostSettings, settings: Settings, known: DiskMemory, now: float
-) -> tuple[FileSystem, Reading]:
-    """(the disk, all that a visit of at most WATCH_LIMIT_S saw). Raises as `visit` does."""
-    reading = Reading()
-    with contextlib.suppress(SoftLimitReached):
-        run_limited(visit(host, settings, known, now, reading), WATCH_LIMIT_S)
-    if reading.disk is None:
-        raise HostUnreachable(f"{host.host.name}: its disk was not read within {WATCH_LIMIT_S} s")
-    return reading.disk, reading
 
 
 def remember_and_notify(

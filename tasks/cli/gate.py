@@ -8,7 +8,7 @@ import click
 from tasks.cli.terminal import one_line, say
 from tasks.command_set import JOBS
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_gate
-from tasks.prune_policy import ages_of
+from tasks.prune_arguments import ages_of
 from worker.ages import age_seconds
 from worker.policies import PRUNE_JOB, TABLE_OF
 from worker.settings import Settings, get_settings

@@ -19,7 +19,7 @@ from tasks.check_findings import (
     remedy_of,
 )
 from tasks.check_gate import judge_gate
-from tasks.prune_policy import ages_of
+from tasks.prune_arguments import ages_of
 from worker.builders import OtherCache
 from worker.docker import CacheRecord, FileSystem
 from worker.engine import Engine

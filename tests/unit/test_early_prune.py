@@ -12,7 +12,8 @@ import pytest
 import tasks.prune_build_cache as job
 from tasks import prune_visit
 from tasks.left_prunes import parse_note
-from tasks.prune_policy import DISABLED, NOT_EARLY, check_arguments, decide_age, reason_not_to_run
+from tasks.prune_arguments import DISABLED, NOT_EARLY, check_arguments, reason_not_to_run
+from tasks.prune_policy import decide_age
 from tests.unit.captured import BUILDX_013
 from tests.unit.fakes import FakeMemory, RecordingShell
 from worker.docker import FileSystem

@@ -39,7 +39,7 @@ SENT = {
     "tasks/check_on_host.py": ["VERSION_ARGV", "argv"],
     "tasks/prune_following.py": ["argv"],
     "tasks/prune_on_host.py": ["argv", "prune_argv"],
-    "tasks/watch_disk.py": ["CACHE_USAGE"],
+    "tasks/watch_visit.py": ["CACHE_USAGE"],
     "worker/look.py": ["CLI_VERSION", "argv", "disk_argv"],
 }
 

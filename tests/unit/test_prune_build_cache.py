@@ -18,17 +18,15 @@ from celery.exceptions import Retry
 import tasks.prune_build_cache as job
 from tasks import NO_HOST, prune_visit
 from tasks.left_prunes import parse_note
+from tasks.prune_arguments import DISABLED, PruneArguments, check_arguments
 from tasks.prune_build_cache import (
     RAN_RECENTLY,
     perform,
 )
 from tasks.prune_on_host import Progress, Step
 from tasks.prune_policy import (
-    DISABLED,
     GB,
     MAX_PASSES,
-    PruneArguments,
-    check_arguments,
     choose_records,
     choose_soft_limit_s,
     decide_another_pass,

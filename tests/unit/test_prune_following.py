@@ -18,9 +18,9 @@ from celery.exceptions import Retry
 from tasks import prune_visit
 from tasks.followed import Count, Followed
 from tasks.left_prunes import LeftPrune, parse_note, to_note
+from tasks.prune_arguments import PruneArguments
 from tasks.prune_build_cache import perform
 from tasks.prune_following import PRUNING, RECORDS, events_argv, follow, follow_overtaken
-from tasks.prune_policy import PruneArguments
 from tasks.prune_visit import MAY_STILL_RUN
 from tests.unit.captured import BUILDX_013, CLASSIC, facts, read
 from tests.unit.fakes import FakeMemory, RecordingShell
