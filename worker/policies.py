@@ -96,5 +96,5 @@ def _own_policy(
     for bad in unusable:
         field = bad.field.removeprefix(f"{kind}_")
         instead = shown_instead(bad.field, getattr(policy, field))
-        warnings.append(bad.says(f"{where}: {kind}.{field}", instead))
+        warnings.append(bad.warning(f"{where}: {kind}.{field}", instead))
     return policy, warnings

@@ -5,23 +5,16 @@ with a warning, and the next source (in the end the default) is used instead.
 """
 
 import functools
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, WithJsonSchema
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, SecretStr, TypeAdapter
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.ages import age_seconds, to_until
 from worker.fleet import HostSettings, LeftOut, build_fleet
-from worker.hosts import split_list
 from worker.policies import POLICIES
 from worker.secret_files import read_secret_files
+from worker.setting_types import Age, Ladder, Names, Number, Percent, RedisUrl, Seconds, Secrets
 from worker.sources import (
     PREFIX,
     TOML_FILE,
@@ -35,62 +28,8 @@ from worker.sources import (
     validate_each,
 )
 
-DAY_S = 86_400
+_DAY_S = 86_400
 TABLES = (*POLICIES, "ssh")
-
-
-def _as_list(value: object) -> object:
-    if isinstance(value, list):
-        return [str(item) for item in value]  # texts, so that an item of another type spoils only itself
-    return split_list(value) if isinstance(value, str) else value
-
-
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")
-    return value
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("a finite number")
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://")):
-        raise ValueError("a redis URL starts with redis:// or rediss://")
-    return value
-
-
-def _longest_first(ages: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(ages, key=age_seconds, reverse=True))
-
-
-def _takes(words: str) -> WithJsonSchema:
-    """What a warning says that the setting takes, where its type does not tell."""
-    return WithJsonSchema({"description": words})
-
-
-Age = Annotated[
-    str,
-    BeforeValidator(_no_bool),
-    BeforeValidator(str),
-    AfterValidator(to_until),
-    _takes("an age such as 30m, 24h, 7d, 1w or 3600 (seconds)"),
-]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_as_list)]
-Seconds = Annotated[int, BeforeValidator(_no_bool)]
-Percent = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=100)]
-Ladder = Annotated[
-    tuple[Age, ...],
-    NoDecode,
-    BeforeValidator(_as_list),
-    AfterValidator(_longest_first),
-    Field(max_length=10),
-    _takes("at most 10 ages, such as 24h,6h,1h"),
-]
 
 
 class Settings(BaseSettings):
@@ -102,9 +41,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    redis_url: Annotated[
-        SecretStr, AfterValidator(_redis_url), _takes("a URL that starts with redis:// or rediss://")
-    ] = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis: broker, results and memory.")
+    redis_url: RedisUrl = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis: broker, results and memory."
+    )
     redis_password_file: Path | None = Field(
         None, repr=False, description="File that holds Redis's password, where the URL has none."
     )
@@ -113,21 +52,24 @@ class Settings(BaseSettings):
     )
     prune_enabled: bool = Field(True, description="The kill switch: false stops every prune.")
     prune_interval_s: Seconds = Field(
-        21_600, ge=1, le=366 * DAY_S, description="Seconds between two scheduled prunes of a host."
+        21_600, ge=1, le=366 * _DAY_S, description="Seconds between two scheduled prunes of a host."
     )
     prune_until: Age = Field("24h", description="Cache not used for this long goes; 30m, 24h, 7d, 1w.")
     prune_all: bool = Field(False, description="Also internal, frontend and shared cache of that age.")
     prune_timeout_s: Seconds = Field(
-        120, ge=1, le=7 * DAY_S, description="Soft limit of one run in seconds; the hard limit is 30 s later."
+        120,
+        ge=1,
+        le=7 * _DAY_S,
+        description="Soft limit of one run in seconds; the hard one is 30 s later.",
     )
-    prune_notify_min_gb: Annotated[float, BeforeValidator(_no_bool), AfterValidator(_finite)] = Field(
+    prune_notify_min_gb: Number = Field(
         0,
         ge=0,
         description="Tell NOTIFY_URLS of a prune that reclaims this much (GB = 1024^3 bytes); 0: never.",
     )
     disk_enabled: bool = Field(True, description="Whether disks are watched between prunes.")
     disk_interval_s: Seconds = Field(
-        300, ge=10, le=366 * DAY_S, description="Seconds between two looks at a host's disk."
+        300, ge=10, le=366 * _DAY_S, description="Seconds between two looks at a host's disk."
     )
     disk_alert_percent: Percent = Field(85, description="Tell NOTIFY_URLS when a disk is this full.")
     disk_prune_percent: Percent | None = Field(
@@ -146,7 +88,7 @@ class Settings(BaseSettings):
     ssh_config: Path | None = Field(None, description="ssh_config file in place of OpenSSH's own.")
     ssh_known_hosts: Path | None = Field(None, description="known_hosts file in place of OpenSSH's own.")
     ssh_identity: Path | None = Field(None, description="Private key file in place of OpenSSH's own.")
-    ssh_connect_timeout_s: Annotated[float, BeforeValidator(_no_bool), AfterValidator(_finite)] = Field(
+    ssh_connect_timeout_s: Number = Field(
         10, gt=0, le=600, description="Seconds for connecting and logging in."
     )
     log_format: Literal["plain", "json"] = Field("plain", description="Form of the log's lines.")
@@ -200,26 +142,12 @@ def load_settings(folder: Path) -> Settings:
     per_host = in_file.pop("hosts", {})
     if isinstance(per_host, (str, list)):
         in_file["hosts"], per_host = per_host, {}
-    layers = [  # last wins
-        (TOML_FILE, in_file),
-        (".env", {VARIABLES.get(name, name): value for name, value in dotenv.items()}),
-        ("the environment", {VARIABLES.get(name, name): value for name, value in read_environment().items()}),
-    ]
-    merged: dict[str, Any] = {}
-    from_environment: set[str] = set()
-    unusable: list[Unusable] = []
-    warnings = [
+    merged, from_environment, unusable, warnings = _merge(in_file, dotenv, read_environment())
+    warnings += [
         f"{name} in .env is not read: did you mean {PREFIX}{name.upper()}?"
         for name in others
         if PREFIX + name.upper() in VARIABLES
     ]
-    for where, values in layers:
-        warnings += [f"{where}: unknown setting {name}, ignored" for name in values if name not in TYPES]
-        valid, bad = _validate({field: value for field, value in values.items() if field in TYPES}, where)
-        merged |= valid
-        unusable += bad
-        if where != TOML_FILE:
-            from_environment |= valid.keys()
     for broken in filter(None, (broken_toml, broken_dotenv)):
         # The part that can't be read may have said "off", or an age longer than the default.
         merged["prune_enabled"] = False
@@ -229,7 +157,7 @@ def load_settings(folder: Path) -> Settings:
     settings = settings.model_copy(update=from_files)
     warnings += trouble
     warnings += [
-        bad.says(
+        bad.warning(
             f"{PREFIX}{bad.field.upper()} ({bad.where})",
             shown_instead(bad.field, getattr(settings, bad.field), bad.field not in merged),
         )
@@ -242,3 +170,27 @@ def load_settings(folder: Path) -> Settings:
     return settings.model_copy(
         update={"fleet": fleet, "left_out": left_out, "warnings": (*warnings, *fleet_warnings)}
     )
+
+
+def _merge(
+    in_file: dict[str, Any], dotenv: dict[str, str], environment: dict[str, str]
+) -> tuple[dict[str, Any], set[str], list[Unusable], list[str]]:
+    """(the valid values by field, those fields that the environment or `.env` set, what was set aside, and
+    warnings of what no setting is); of several sources the last wins."""
+    layers = [
+        (TOML_FILE, in_file),
+        (".env", {VARIABLES.get(name, name): value for name, value in dotenv.items()}),
+        ("the environment", {VARIABLES.get(name, name): value for name, value in environment.items()}),
+    ]
+    merged: dict[str, Any] = {}
+    from_environment: set[str] = set()
+    unusable: list[Unusable] = []
+    warnings: list[str] = []
+    for where, values in layers:
+        warnings += [f"{where}: unknown setting {name}, ignored" for name in values if name not in TYPES]
+        valid, bad = _validate({field: value for field, value in values.items() if field in TYPES}, where)
+        merged |= valid
+        unusable += bad
+        if where != TOML_FILE:
+            from_environment |= valid.keys()
+    return merged, from_environment, unusable, warnings

@@ -19,16 +19,16 @@ _SECRET = ("redis_url", "redis_password_file", "notify_urls", "notify_urls_file"
 @dataclass(frozen=True)
 class Unusable:
     """One value that was set aside: which setting, where it stood, what it held (as it may be shown), and
-    what the setting takes."""
+    what the setting accepts."""
 
     field: str
     where: str
     held: str
-    takes: str
+    accepted: str
 
-    def says(self, name: str, instead: str) -> str:
+    def warning(self, name: str, instead: str) -> str:
         """The warning, where the setting is called `name` and `instead` is used."""
-        return f"{name} holds {self.held}, but takes {self.takes}; used instead: {instead}"
+        return f"{name} holds {self.held}, but takes {self.accepted}; used instead: {instead}"
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
@@ -100,7 +100,9 @@ def validate_each(
         try:
             valid[field] = types[field].validate_python(value)
         except ValidationError:
-            unusable.append(Unusable(field, where, shown(field, value), taken(field, types[field])))
+            unusable.append(
+                Unusable(field, where, shown(field, value), describe_accepted(field, types[field]))
+            )
             if field in if_unreadable:
                 valid[field] = if_unreadable[field]
     return valid, unusable
@@ -117,8 +119,8 @@ def shown(field: str, value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def taken(field: str, type_: TypeAdapter[Any]) -> str:
-    """What a setting takes, in words: `whole seconds from 10 to 3600`."""
+def describe_accepted(field: str, type_: TypeAdapter[Any]) -> str:
+    """What a setting accepts, in words: `whole seconds from 10 to 3600`."""
     schema = type_.json_schema()
     schema = schema.get("anyOf", [schema])[0]  # the other one is None
     if "description" in schema:

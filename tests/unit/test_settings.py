@@ -14,7 +14,7 @@ from redis.connection import parse_url
 from worker.redaction import find_secrets
 from worker.secret_files import with_password
 from worker.settings import TYPES, VARIABLES, Settings, load_settings
-from worker.sources import flatten, shown, shown_instead, taken
+from worker.sources import describe_accepted, flatten, shown, shown_instead
 
 Load = Callable[..., Settings]
 SECRET = "hunter2"
@@ -140,7 +140,7 @@ def test_nonsense_falls_back_to_the_default_with_a_warning(load: Load, variable:
     assert getattr(settings, field) == default
     assert settings.warnings == (
         f"HOLYSTONE_{variable} (the environment) holds {shown(field, held)}, but takes "
-        f"{taken(field, TYPES[field])}; used instead: {shown_instead(field, default)}",
+        f"{describe_accepted(field, TYPES[field])}; used instead: {shown_instead(field, default)}",
     )
 
 
@@ -183,7 +183,7 @@ _WARNED = "{} (holystone.toml) holds {}, but takes {}; used instead: {}"
             "prune.until = 'x'",
             "PRUNE_UNTIL",
             "'x'",
-            "an age such as 30m, 24h, 7d, 1w or 3600 (seconds)",
+            "an age above zero, such as 30m, 24h, 7d, 1w or 3600 (seconds)",
             "24h",
         ),
         ("prune.notify_min_gb = -1", "PRUNE_NOTIFY_MIN_GB", "-1", "a number from 0", "0"),
