@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tasks.left_prunes import LeftPrune
 from tasks.prune_policy import choose_records
 from worker.ages import age_seconds
 from worker.docker import CacheRecord, FileSystem, Pruned, PruneEvent
 from worker.sizes import format_size, parse_size
+
+CountedBy = Literal["event", "disk", "printed"]
+KnownBy = Literal["event", "records", "process", "prune"]
 
 
 class Count(NamedTuple):
@@ -19,7 +22,7 @@ class Count(NamedTuple):
     """
 
     reclaimed_bytes: int | None = None
-    counted_by: str | None = None
+    counted_by: CountedBy | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Followed:
 
     note: str
     prunes: tuple[LeftPrune, ...] = ()
-    known_by: str | None = None
+    known_by: KnownBy | None = None
     counts: tuple[Count, ...] = ()
     freed_bytes: int | None = None
 
@@ -56,7 +59,7 @@ class Followed:
 def match_events(
     prunes: Sequence[LeftPrune], events: Sequence[PruneEvent], own: Sequence[Pruned] = ()
 ) -> list[PruneEvent | None]:
-    """The event of each prune: the first after it was sent that no earlier one of them has.
+    """For each prune its event: the first one after it was sent that no earlier prune has.
 
     `own` are the prunes that this run has made meanwhile. An event says neither who pruned nor what, so it
     may be of somebody else's prune: of one that ran when ours was sent, or of one after ours was cancelled,
@@ -105,7 +108,7 @@ def is_anything_left(prunes: Sequence[LeftPrune], records: Sequence[CacheRecord]
 
 def decide_known_by(
     event: PruneEvent | None, anything_left: bool | None, is_pruning: bool | None
-) -> str | None:
+) -> KnownBy | None:
     """How the last prune is known to have ended; None where it may still run. In doubt it may."""
     if event is not None:
         return "event"

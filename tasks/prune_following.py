@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from tasks.followed import (
     Followed,
+    KnownBy,
     count_reclaimed,
     decide_known_by,
     is_anything_left,
@@ -118,7 +119,7 @@ def settle_overtaken(
 ) -> Followed:
     """`settle` after prunes of our own, with what is known of each one's event."""
     counts = tuple(count_reclaimed(*each) for each in zip(followed.prunes, events, strict=True))
-    known_by = "event" if events and events[-1] else "prune"
+    known_by: KnownBy = "event" if events and events[-1] else "prune"
     return settle(memory, engine_id, replace(followed, known_by=known_by, counts=counts))
 
 
