@@ -4,6 +4,7 @@ import functools
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ ALGORITHMS = (
     ("rsa-sha2-512", "rsa-sha2-256"),
 )
 _WITH_PORT = re.compile(r"\[(.*)\]:[0-9]+", re.DOTALL)
+# What stands before a line's names, and the names, unless they are hashed.
+_NAMES = re.compile(rb"^([^\S\n]*(?:@\S+[^\S\n]+)?)([^@|\s]\S*)", re.MULTILINE)
 # No pattern, list, marker, hash or comment.
 _NAME = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*|\[[A-Za-z0-9_:][A-Za-z0-9_.:%-]*\]:[0-9]{1,5}", re.ASCII)
 
@@ -46,7 +49,9 @@ def _read_files(stamps: tuple[tuple[str, int, int], ...]) -> asyncssh.SSHKnownHo
     # Parsed once per process and version of the files: 10,000 lines cost 65 ms.
     known_hosts = asyncssh.SSHKnownHosts()
     for path, _, _ in stamps:
-        text = Path(path).read_bytes().decode("utf-8", "surrogateescape")  # a comment may hold anything
+        # As in OpenSSH, case tells no names apart; hashes are of names in lower case.
+        data = _NAMES.sub(lambda found: found[1] + found[2].lower(), Path(path).read_bytes())
+        text = data.decode("utf-8", "surrogateescape")  # a comment may hold anything
         for number, line in enumerate(text.split("\n"), 1):
             try:
                 if line.lstrip().lower().startswith("@revoked"):
@@ -77,10 +82,9 @@ def name_of(options: asyncssh.SSHClientConnectionOptions) -> str:
 def name_for(host: str, port: int | None) -> str:
     """The same of a host at a port, or of a HostKeyAlias, which has none. IPv6 addresses have many forms."""
     address, percent, scope = host.partition("%")
-    try:
+    with suppress(OSError, UnicodeError, ValueError):
         host = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address)) + percent + scope
-    except (OSError, UnicodeError, ValueError):
-        host = host.lower()
+    host = host.lower()
     return host if port in (None, DEFAULT_PORT) else f"[{host}]:{port}"
 
 

@@ -9,16 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
 
+from worker.secret_files import holds_key
 from worker.settings import Settings
+from worker.sources import PREFIX
 
 HIDDEN = "***"
 _SHORTEST = 4  # hiding shorter ones would blank parts of ordinary words
 _SHORTEST_PART = 8  # of a message URL, whose every part may be a token
+_SHORTEST_WORD = 16  # of a private key: not those of its header
 _FLOWER = ("FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET", "FLOWER_OAUTH2_SECRET")
 
 
 def find_secrets(settings: Settings, environment: Mapping[str, str]) -> set[str]:
-    """The passwords of Redis and Flower and the parts of the message URLs, as written and decoded."""
+    """The passwords of Redis and Flower, the parts of the message URLs, as written and decoded, and a private
+    key that stands where its file should be named."""
     redis_url = settings.redis_url.get_secret_value()
     found = {_password(redis_url.partition("://")[2])}
     for url in settings.notify_urls:
@@ -28,6 +32,9 @@ def find_secrets(settings: Settings, environment: Mapping[str, str]) -> set[str]
     if path := environment.get("FLOWER_BASIC_AUTH_FILE"):
         with suppress(OSError, UnicodeDecodeError):  # Flower itself says what is wrong with it
             found |= _flower_users(Path(path).read_text("utf-8").splitlines())
+    for name, value in environment.items():
+        if name.upper() == f"{PREFIX}SSH_IDENTITY" and holds_key(value):
+            found |= _key_parts(value)
     found |= {unquote(secret) for secret in found}
     return {secret for secret in found if len(secret) >= _SHORTEST}
 
@@ -63,6 +70,10 @@ def _url_parts(url: str) -> set[str]:
     rest = url.partition("://")[2]
     parts = {part for part in re.split(r"[/:@?&=,\s]+", rest) if len(part) >= _SHORTEST_PART}
     return {url, rest} | {part for part in parts if not _is_machine(part)}
+
+
+def _key_parts(key: str) -> set[str]:
+    return {key, *(word for word in re.split(r"\s+|\\[nr]", key) if len(word) >= _SHORTEST_WORD)}
 
 
 def _is_machine(part: str) -> bool:

@@ -1,5 +1,6 @@
 """Secrets in files of their own, as container secrets are: one way for every setting that has such a file."""
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from pydantic import SecretStr
 
 from worker.hosts import split_list
 from worker.sources import PREFIX
+
+# What no path holds: lines, PEM in one line, base64 without it.
+_KEY = re.compile(r"[\r\n]|-----BEGIN |\A[A-Za-z0-9+][A-Za-z0-9+/=]{59,}\Z")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,18 @@ def read_secret_files(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
                 )
             else:
                 changed[file.into] = value
+    if holds_key(str(values["ssh_identity"])):
+        changed["ssh_identity"] = None
+        warnings.append(
+            f"{PREFIX}SSH_IDENTITY holds (not shown: it may be the key itself), but takes the path of a file "
+            "with the key; used instead: OpenSSH's own keys"
+        )
     return changed, warnings
+
+
+def holds_key(text: str) -> bool:
+    """Whether it may be a private key itself, where its file should be named (pure)."""
+    return _KEY.search(text) is not None
 
 
 def _read(path: Path) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ PREFIX = "HOLYSTONE_"
 TOML_FILE = "holystone.toml"
 # Of the files some hold the secret itself, where it was put in their names' place.
 _SECRET = ("redis_url", "redis_password_file", "notify_urls", "notify_urls_file")
+_NOT_SHOWN = (*_SECRET, "ssh_identity")
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def validate_each(
 
 def shown(field: str, value: object) -> str:
     """A value as a warning shows it: secrets hidden, long ones cut."""
-    if field in _SECRET:
-        return "(not shown: it may hold a password)"
+    if field in _NOT_SHOWN:
+        return "(not shown: it may hold a secret)"
     try:
         text = repr(value)
     except ValueError:  # Python prints no number of more than 4,300 digits

@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 
 from worker.errors import AuthenticationFailed, HostKeyRejected, HostUnreachable
-from worker.host_key_check import connect_checked, explain
+from worker.host_key_check import Client, connect_checked, explain
 from worker.hosts import Host, parse_host, split_list
 from worker.known_hosts import read_files
 from worker.known_hosts_files import expand_home, files_to_read
@@ -96,21 +96,21 @@ async def _log_in(
     known_hosts = read_known_hosts(host, options, settings)
     if through is None:
         through = await jump(host, route.jumps, settings, beyond)
-    connection = None
+    client, connection = Client(), None
     try:
-        connection = await connect_checked(wanted, options, known_hosts, through)
-    except asyncssh.PermissionDenied as error:
-        raise AuthenticationFailed(
-            f"{host.name}: none of the worker's keys was accepted ({error.reason}); "
-            "add its public key to authorized_keys there, or set HOLYSTONE_SSH_IDENTITY"
-        ) from error
+        connection = await connect_checked(wanted, options, known_hosts, through, client)
     except asyncssh.KeyExchangeFailed as error:
         raise HostKeyRejected(f"{host.name}: no common ssh algorithm ({error.reason})") from error
-    except asyncssh.HostKeyNotVerifiable as error:
-        why = explain(known_hosts, options, error)
-        raise HostKeyRejected(f"{host.name}: {why} ({error.reason})") from error
     except (asyncssh.Error, OSError, UnicodeError) as error:  # the last: a name that DNS can't hold
-        if "Too many authentication failures" in str(error):
+        if isinstance(error, asyncssh.HostKeyNotVerifiable) and error is client.refusal:
+            why = explain(known_hosts, options, error)
+            raise HostKeyRejected(f"{host.name}: {why} ({error.reason})") from error
+        if client.knows_host and isinstance(error, asyncssh.PermissionDenied):
+            raise AuthenticationFailed(
+                f"{host.name}: none of the worker's keys was accepted ({error.reason}); "
+                "add its public key to authorized_keys there, or set HOLYSTONE_SSH_IDENTITY"
+            ) from error
+        if client.knows_host and "Too many authentication failures" in str(error):
             raise AuthenticationFailed(
                 f"{host.name}: more keys were offered than it accepts; "
                 "set HOLYSTONE_SSH_IDENTITY, or IdentitiesOnly in ssh_config"
@@ -130,18 +130,6 @@ def _jumps(proxy_jump: Any) -> list[Host]:
     return [parse_host(f"ssh://{name.removeprefix('ssh://')}") for name in names]
 
 
-class _HeardOut(asyncssh.SSHClient):
-    """A connection that takes in its peer's last words before it counts as lost.
-
-    asyncssh 2.24 reads a KEXINIT in a task of its own. sshd hangs up right after its own where no algorithm
-    fits, and an end that is read before that task has run would hide why.
-    """
-
-    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        # asyncio then closes the transport by itself, a turn of the loop later.
-        conn.eof_received = lambda: None  # type: ignore[method-assign]
-
-
 def _wanted(host: Host, settings: Settings) -> dict[str, Any]:
     """Arguments for asyncssh; the rest comes from the ssh_config files, the agent and the default keys."""
     own = settings.ssh_config
@@ -152,7 +140,7 @@ def _wanted(host: Host, settings: Settings) -> dict[str, Any]:
         "keepalive_interval": _KEEPALIVE_S,
         "keepalive_count_max": 3,
         "login_timeout": settings.ssh_connect_timeout_s,
-        "client_factory": _HeardOut,
+        "client_factory": Client,
         "agent_forwarding": False,  # whatever ssh_config says: a host has no business with our agent
     }
     if host.user:

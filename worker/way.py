@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from worker.errors import HolystoneError, HostKeyRejected, HostUnreachable
+from worker.errors import AuthenticationFailed, HolystoneError, HostKeyRejected, HostUnreachable
 from worker.host_key import HostKey, fetch_host_key
 from worker.hosts import Host
 from worker.known_hosts import KeyStatus
@@ -27,8 +27,8 @@ class Way:
 
     `addresses` is what the name resolves to, or why it doesn't; `answer` the ssh server's version, or why it
     gave none. Both are None where they were not asked for, as behind a jump host. `key` is what the host
-    shows where that isn't accepted; `failure` is None after a login, and `key_accepted` true where it came so
-    far.
+    shows where that isn't accepted; `failure` is None after a login, and `key_accepted` true where this side
+    has found the host's key to be a known one.
     """
 
     host: str
@@ -84,7 +84,11 @@ async def _find_trouble(host: Host, settings: Settings, failure: HolystoneError)
         answer = None if isinstance(addresses, OSError) else await _ask_version(*place)
     key = None
     is_own = str(failure).startswith(f"{host.name}: ")  # and not a jump host's
-    accepted = is_own and isinstance(failure.__cause__, asyncssh.PermissionDenied)
+    # That a host refused a login counts only after it has proved to hold a known key.
+    refused = isinstance(failure, AuthenticationFailed) and isinstance(
+        failure.__cause__, asyncssh.DisconnectError
+    )
+    accepted = is_own and refused
     answers = not isinstance(addresses, OSError) and not isinstance(answer, OSError)
     if is_own and answers and isinstance(failure, HostKeyRejected | HostUnreachable):
         with contextlib.suppress(HolystoneError):

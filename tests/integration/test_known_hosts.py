@@ -46,7 +46,7 @@ def name_for(url: str, config: str, tmp: Path) -> str:
         ("ssh://[fd00::1]", "", "fd00::1"),
         ("ssh://[fd00::1]:2222", "", "[fd00::1]:2222"),
         ("ssh://[0:0:0:0:0:0:0:1]:2222", "", "[::1]:2222"),
-        ("ssh://[FE80:0::1%eth0]", "", "fe80::1%eth0"),
+        ("ssh://[FE80:0::1%Eth0]", "", "fe80::1%eth0"),
         ("ssh://build-01", "Host build-01\n  HostName 10.0.0.5\n  Port 2222\n", "[10.0.0.5]:2222"),
         ("ssh://build-01:2222", "Host *\n  HostKeyAlias Fleet\n", "fleet"),
     ],
@@ -271,3 +271,31 @@ def test_a_comment_may_hold_any_byte(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_bytes(b"# Z\xfcrich\n" + make_line("build-01", KEY).encode())
     assert keys_known_as(read_files([file]), "build-01") == [KEY]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Build-01 {key}",
+        "other,BUILD-*1 {key}",
+        "\t[Build-01]:2222 {key}",
+        "@revoked Build-01 {key}",
+        "@revoked  [BUILD-*1]:2222,x {key}",
+    ],
+)
+def test_case_tells_no_names_in_a_file_apart(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(line.replace("{key}", marked("", KEY).strip()) + "\n")
+    known_hosts, name = read_files([file]), "[build-01]:2222" if "2222" in line else "build-01"
+    assert key_status(known_hosts, "build-02", KEY) is KeyStatus.NEW
+    if "@revoked" in line:
+        assert key_status(known_hosts, name, KEY) is KeyStatus.REVOKED
+    else:
+        assert key_status(known_hosts, name, KEY) is KeyStatus.KNOWN
+        assert key_status(known_hosts, name, OTHER) is KeyStatus.CHANGED
+
+
+def test_only_letters_of_ascii_have_a_case_there(tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(marked("\N{KELVIN SIGN}*", KEY))
+    assert key_status(read_files([file]), "k01", KEY) is KeyStatus.NEW

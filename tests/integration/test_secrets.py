@@ -59,7 +59,7 @@ class Stack:
         self.redis, self.tmp, self.dead = redis, tmp, f"{LOOPBACK}:{free_port()}"
         self.docker = StandInDocker(tmp / "docker")
         server.stand_in("docker", self.docker.script)
-        self.host = server.name
+        self.host, self.identity = server.name, server.identity
         self.url = redis.url.replace("//", f"//:{quote(REDIS, safe='')}@")
         self.client = Client(self.url)
         urls = tmp / "notify_urls"
@@ -270,3 +270,21 @@ def test_no_secret_is_told_where_redis_can_not_be_used(stack: Stack, trouble: st
     if url == UNUSABLE:
         assert "HOLYSTONE_REDIS_URL can't be read; it is written" in worker.log()
         assert "Traceback" not in worker.log() + beat.log() + flower.log()
+
+
+def test_a_key_where_its_file_should_be_named_is_told_of_and_not_shown(stack: Stack) -> None:
+    stack.env["HOLYSTONE_SSH_IDENTITY"] = stack.identity.read_text()
+    with Worker(stack.env, "--loglevel=DEBUG", tmp=stack.tmp) as worker:
+        worker.wait_ready()
+        failed = stack.client.send(stack.host)
+        wait_until(failed.ready, 30, "the run to fail", detail=worker.log)
+        for args in (["hosts", "--json"], ["hosts"], ["prune", stack.host], ["check"]):
+            with Holystone(stack.env, *args, tmp=stack.tmp) as command:
+                command.wait(60)
+            stack.seen[f"holystone {' '.join(args)}"] = command.output() + command.log()
+        stack.note(worker)
+    stack.seen["Redis"] = store_of(stack.redis)
+    assert "none of the worker's keys was accepted" in stack.seen["Redis"]
+    for told in (worker.log(), stack.seen["holystone check"], stack.seen["holystone hosts"]):
+        assert "HOLYSTONE_SSH_IDENTITY holds (not shown" in told
+    assert stack.find() == []

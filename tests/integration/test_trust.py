@@ -300,6 +300,36 @@ def test_a_name_with_capitals_is_known_to_both(enrolment: Enrolment) -> None:
     assert enrolment.ssh_accepts(host="LocalHost")
 
 
+@pytest.mark.parametrize(
+    ("lines", "hashed", "accepted"),
+    [
+        ("{NAME} {key}\n", False, True),
+        ("{NAME} {key}\n", True, True),
+        ("x,{NAME}* {key}\n", False, True),
+        ("*,!FLEET,!*LOCALHOST* {key}\n", False, False),
+        ("* {key}\n@revoked {NAME} {key}\n", False, False),
+        ("{name} {key}\n@revoked *.EXAMPLE.com,{NAME}* {key}\n", False, False),
+        ("@revoked {NAME} {key}\n{name} {key}\n", True, False),
+    ],
+)
+@pytest.mark.parametrize("name", ["fleet", "[localhost]:{port}"])
+def test_case_tells_no_names_apart_as_in_openssh(
+    enrolment: Enrolment, lines: str, hashed: bool, accepted: bool, name: str
+) -> None:
+    enrolment.configure("  HostKeyAlias Fleet\n" * (name == "fleet"))
+    config = enrolment.ssh_config.read_text()
+    enrolment.ssh_config.write_text(config.replace(f"HostName {LOOPBACK}", "HostName LocalHost"))
+    name = name.format(port=enrolment.server.port)
+    key = public_key(enrolment.server.tmp / "host_key")
+    enrolment.known_hosts.parent.mkdir()
+    enrolment.known_hosts.write_text(lines.format(name=name, NAME=name.upper(), key=key))
+    if hashed:
+        hash_it = ["ssh-keygen", "-q", "-H", "-f", str(enrolment.known_hosts)]
+        subprocess.run(hash_it, check=True, capture_output=True)
+        assert "|1|" in enrolment.known_hosts.read_text()
+    assert enrolment.worker_accepts() is enrolment.ssh_accepts() is accepted
+
+
 def test_a_file_that_can_not_be_written_is_one_line(enrolment: Enrolment) -> None:
     (enrolment.tmp / "enrolled").write_text("a file where the folder should be")
     told = enrolment.trust("--fingerprint", enrolment.fingerprint, status=1)
