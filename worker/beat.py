@@ -1,7 +1,7 @@
 """Beat's scheduler: RedBeat, and what it leaves to its users."""
 
 import logging
-from collections.abc import Iterator
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from redbeat.schedulers import (
     get_redis,
 )
 
+from worker.beat_entry import Entry, load_entries, set_due_times_right
 from worker.liveness import touch_heartbeat
 from worker.logs import get_logger
 from worker.policies import WATCH_TASK
@@ -26,32 +27,11 @@ from worker.schedule import DUE_HEADER, turn_ts
 log = get_logger(__name__)
 
 BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of one
+CLOCK_CHECK_S = 60  # between two looks for what a wrong clock put off
 QUEUE_FLOOR = 1000  # messages; a queue shorter than this is never too long
 
 # It would take the lock without writing the schedule, which an empty Redis no longer has; tick does both.
 beat_init.disconnect(acquire_distributed_beat_lock)
-
-
-class Entry(RedBeatSchedulerEntry):  # type: ignore[misc]
-    """RedBeat's own counts the time since the last run twice: after a restart of beat, BATCH entries or more
-    that seem due and are not would keep it from those that are."""
-
-    @property
-    def due_at(self) -> datetime:
-        now: datetime = self._default_now()
-        if self.last_run_at is None or self._is_from_a_wrong_clock(now):
-            return now
-        due: datetime = self.last_run_at + self.schedule.run_every
-        return max(due, now)
-
-    def is_due(self) -> Any:
-        if self.last_run_at is not None and self._is_from_a_wrong_clock(self._default_now()):
-            return True, self.schedule.seconds
-        return super().is_due()
-
-    def _is_from_a_wrong_clock(self, now: datetime) -> bool:
-        """A last run further ahead than an interval is no reason to wait for it, as in `decide_prune`."""
-        return bool(self.last_run_at - now > self.schedule.run_every)
 
 
 def is_too_long(messages: int, entries: int, was_too_long: bool) -> bool:
@@ -70,6 +50,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     Entry = Entry
     lock: Any = None
+    _next_clock_check = 0.0  # by the monotonic clock
     _more_due = False
     _queue_too_long = False
 
@@ -121,7 +102,11 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         return entry.next(last_run_at=datetime.fromtimestamp(turn, UTC))
 
     def _put_back(self, entry: RedBeatSchedulerEntry) -> None:
-        get_redis(self.app).hdel(entry.key, "meta")
+        """A full Redis deletes (not in a transaction) and does not save: the entry is written with the next
+        lock, and is due then."""
+        client = get_redis(self.app)
+        client.hdel(entry.key, "meta")
+        client.zrem(self.app.redbeat_conf.schedule_key, entry.key)
         entry.save()
 
     def tick(self, **kwargs: Any) -> float:
@@ -130,6 +115,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         try:
             if self.lock is None and not self._take_lock():
                 return float(self.max_interval)  # another beat is at work
+            self._check_clock()
             wait_s = float(super().tick(**kwargs))
             return 0.0 if self._more_due else wait_s
         except redis.exceptions.LockError:
@@ -142,21 +128,22 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     @property
     def schedule(self) -> dict[str, RedBeatSchedulerEntry]:
-        """The first BATCH entries that are due, the next one, and those that a wrong clock put off."""
+        """The first BATCH entries that are due, and the next one."""
         client, key = get_redis(self.app), self.app.redbeat_conf.schedule_key
         now = to_timestamp(self.app.now())
         with client.pipeline(transaction=False) as pipe:
             pipe.zrangebyscore(key, 0, now, start=0, num=BATCH)
             pipe.zrangebyscore(key, f"({now}", now + self.max_interval, start=0, num=1)
-            pipe.zrangebyscore(key, now + 2 * self._longest_s(), "+inf", start=0, num=BATCH)
             pipe.llen(self.app.conf.task_default_queue)
-            due, next_due, from_a_wrong_clock, messages = pipe.execute()
+            due, next_due, messages = pipe.execute()
         self._more_due = len(due) == BATCH
         self._note_queue(messages)
-        return {entry.name: entry for entry in self._load([*due, *next_due, *from_a_wrong_clock])}
+        return {entry.name: entry for entry in load_entries(self.app, [*due, *next_due])}
 
-    def _longest_s(self) -> float:
-        return 60 + max((entry["schedule"] for entry in self.app.conf.beat_schedule.values()), default=0)
+    def _check_clock(self) -> None:
+        if time.monotonic() >= self._next_clock_check:
+            set_due_times_right(self.app)
+            self._next_clock_check = time.monotonic() + CLOCK_CHECK_S
 
     def _note_queue(self, messages: int) -> None:
         was_too_long = self._queue_too_long
@@ -166,22 +153,6 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         elif was_too_long and not self._queue_too_long:
             log.info("queue short again, looks at disks sent", messages=messages)
 
-    def _load(self, keys: list[str]) -> Iterator[RedBeatSchedulerEntry]:
-        client = get_redis(self.app)
-        with client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(key, "definition", "meta")
-            found = pipe.execute()
-        for key, (definition, meta) in zip(keys, found, strict=True):
-            if not definition:
-                log.warning("no such entry, removed", key=key)
-                client.zrem(self.app.redbeat_conf.schedule_key, key)
-                continue
-            known = self.Entry.decode_definition(definition) | self.Entry.decode_meta(meta)
-            entry = self.Entry(app=self.app, **known)
-            entry.last_run_at = known["last_run_at"]  # Celery says "now" for None
-            yield entry
-
     def _take_lock(self) -> bool:
         client = get_redis(self.app)
         lock = client.lock(self.lock_key, timeout=self.lock_timeout)
@@ -190,6 +161,15 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             return False
         self.lock = lock
         log.info("beat lock taken")
-        if client.zcard(self.app.redbeat_conf.schedule_key) < len(self.app.conf.beat_schedule):
-            self.setup_schedule()  # Redis came back empty, be it while this was done at the start
+        self._write_missing()
         return True
+
+    def _write_missing(self) -> None:
+        """Redis came back empty, be it while the schedule was written at the start; or it was full."""
+        client, conf = get_redis(self.app), self.app.redbeat_conf
+        there = set(client.zrange(conf.schedule_key, 0, -1))
+        entries = self.app.conf.beat_schedule.items()
+        missing = {name: entry for name, entry in entries if Entry.generate_key(self.app, name) not in there}
+        if missing:
+            self.update_from_dict(missing)
+            client.sadd(conf.statics_key, *missing)
