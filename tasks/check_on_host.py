@@ -7,17 +7,10 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tasks.check_findings import (
-    Check,
-    judge_cache,
-    judge_clock,
-    judge_disk,
-    judge_docker,
-    judge_other_builders,
-    judge_versions,
-    without_host,
-)
+from tasks.check_engine import judge_docker, judge_versions
+from tasks.check_findings import Check, judge_cache, judge_clock, judge_disk, judge_other_builders
 from tasks.check_gate import judge_gate
+from tasks.check_remedies import without_host
 from tasks.check_way import judge_way
 from tasks.prune_policy import preview_argv
 from worker.builders import LIMIT_S, LIST_JSON, LIST_TABLE, other_caches, parse_builders, parse_state_volumes

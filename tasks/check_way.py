@@ -2,13 +2,19 @@
 
 import os
 
-from tasks.check_findings import Check, remedy_of, without_host
+from tasks.check_findings import Check
+from tasks.check_remedies import remedy_of, without_host
 from worker.errors import HolystoneError, HostKeyRejected
 from worker.host_key import HostKey
 from worker.known_hosts import KeyStatus
 from worker.way import Way
 
-_UNKNOWN = "not in known_hosts", "certificate is not accepted"
+# How our own texts begin (worker/host_key_check.py, worker/ssh.py). A peer's words come later in them.
+_BAD_CERTIFICATE = "the host's certificate is not accepted"
+_UNKNOWN = "the host key is not in known_hosts", _BAD_CERTIFICATE
+_REVOKED = "the host key is revoked in known_hosts"
+_NO_ALGORITHM = "no common ssh algorithm"
+BEGINNINGS = (*_UNKNOWN, _REVOKED, _NO_ALGORITHM)
 _ANOTHER = "this key is revoked: give the host another one"
 
 
@@ -50,18 +56,18 @@ def _judge_key(way: Way, failure: HolystoneError) -> Check:
 
 def _judge_unseen(way: Way, failure: HolystoneError) -> tuple[str, str]:
     text, remedy = without_host(way.host, failure), remedy_of(failure)
-    if any(reason in text for reason in _UNKNOWN):
-        is_own = str(failure).startswith(f"{way.host}: ")
-        remedy = f"holystone trust {way.host if is_own else text.partition(': ')[0]}"  # a jump host
-    elif "revoked in known_hosts" in text:
+    name, _, why = str(failure).partition(": ")  # the host's, or a jump host's
+    if why.startswith(_UNKNOWN):
+        remedy = f"holystone trust {name}"
+    elif why.startswith(_REVOKED):
         remedy = _ANOTHER
     return text, remedy
 
 
 def _judge_known(way: Way, key: HostKey, failure: HolystoneError) -> tuple[str, str]:
     shown, text = f"it shows {key.kind.upper()} {key.fingerprint}", without_host(way.host, failure)
-    is_lost = not isinstance(failure, HostKeyRejected)  # before it came to the key
-    if "no common ssh algorithm" in text:
+    is_lost = not isinstance(failure, HostKeyRejected)  # before it came to the key; the text is the peer's
+    if text.startswith(_NO_ALGORITHM) and not is_lost:
         return f"{text}; {shown}", remedy_of(failure)
     if key.status is KeyStatus.REVOKED:
         return f"revoked in known_hosts; {shown}", _ANOTHER
@@ -69,7 +75,7 @@ def _judge_known(way: Way, key: HostKey, failure: HolystoneError) -> tuple[str, 
         remedy = "renew the host's certificate, or correct HostKeyAlgorithms in ssh_config"
         return f"{text}; {shown}, which is known", remedy
     if key.status is KeyStatus.NEW:
-        if _UNKNOWN[1] not in text:
+        if is_lost or not text.startswith(_BAD_CERTIFICATE):
             text = "not in known_hosts"
         remedy = f"compare that with `{key.compare_command}` on the host, then: holystone trust {way.host}"
         return f"{text}; {shown}", remedy

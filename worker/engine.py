@@ -10,13 +10,20 @@ from worker.errors import CommandFailed, UnsupportedEngine
 
 _VERSION = re.compile(r"v?([0-9][0-9A-Za-z.~-]{0,63})", re.ASCII)
 _BUILDER = re.compile(r"Name:[ \t]+(\S{1,128})[ \t]*\r?\nDriver:[ \t]+(\S{1,128})[ \t]*\r?$", re.MULTILINE)
+# Of the lines that follow: `Error:` stands in place of the status where buildx could not ask the engine.
+_RUNNING = re.compile(r"^Status:[ \t]+running\b", re.MULTILINE)
+_GC_RULE = re.compile(r"^GC Policy rule#", re.MULTILINE)
 _CLASSIC_USAGE = re.compile(r"^Usage:[ \t]+docker builder\b", re.MULTILINE)
 _ENGINE_ID = re.compile(r"[A-Za-z0-9:_-]{8,128}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine and the CLI that speaks to it. `builder` is `buildx 0.13.1` or `classic`."""
+    """A Docker engine and the CLI that speaks to it. `builder` is `buildx 0.13.1` or `classic`.
+
+    `gc_rules` counts the rules of the engine's own garbage collection, as its builder lists them; None where
+    it lists nothing. Only buildx from 0.11 on lists them.
+    """
 
     id: str
     server: str
@@ -24,6 +31,7 @@ class Engine:
     builder: str
     root: str
     now: datetime | None
+    gc_rules: int | None = None
 
 
 def parse_cli_version(stdout: str) -> str | None:
@@ -67,6 +75,7 @@ def parse_engine(client: str | None, info: str, endpoint: str, builder: str) -> 
         builder=_builder(_client(facts), builder),
         root=root,
         now=parse_time(str(facts.get("SystemTime") or "")),
+        gc_rules=len(_GC_RULE.findall(builder)) if _RUNNING.search(builder) else None,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,11 @@ def test_three_engines_are_enrolled_and_checked_in_one_call(
         trixie_host.docker("volume", "rm", state)
         trixie_host.docker("buildx", "rm", "extra")
 
-    assert statuses(found["old"]) == {"engine": "warning", "garbage_collection": "warning", "gate": "warning"}
+    assert statuses(found["old"]) == {
+        "engine": "warning",
+        "garbage_collection": "warning",
+        "gate": "warning",
+    }
     assert statuses(found["middle"]) == {
         "garbage_collection": "warning",
         "other_builders": "warning",
@@ -96,6 +102,41 @@ def test_three_engines_are_enrolled_and_checked_in_one_call(
     for checks in found.values():
         assert checks["disk"]["text"].endswith("(/var/lib/docker)")
         assert checks["clock"]["status"] == "ok"
+
+
+@contextmanager
+def collecting(host: DockerHost, enabled: bool) -> Iterator[None]:
+    """Its engine restarted with garbage collection switched on or off, and at the end as it was."""
+    settings = host.root / "etc/docker/daemon.json"
+    before = settings.read_text() if settings.exists() else "{}"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(json.dumps({"builder": {"gc": {"enabled": enabled}}}))
+    try:
+        host.restart_engine()
+        yield
+    finally:
+        settings.write_text(before)
+        host.restart_engine()
+
+
+def test_garbage_collection_is_told_as_the_engine_has_it(
+    bookworm_host: DockerHost, trixie_host: DockerHost, forky_host: DockerHost, tmp_path: Path
+) -> None:
+    """The remedy, done, clears the warning; 20.10's classic builder doesn't say."""
+    hosts = {"old": bookworm_host, "middle": trixie_host, "new": forky_host}
+    env = fleet_env(tmp_path, **hosts)
+    known = "".join(host.known_hosts.read_text() for host in hosts.values())
+    (tmp_path / "known_hosts").write_text(known)
+
+    def told() -> dict[str, tuple[str, str]]:
+        found = {name: checks["garbage_collection"] for name, checks in check(env, tmp_path).items()}
+        return {name: (line["status"], line["text"].partition(",")[0]) for name, line in found.items()}
+
+    off = ("warning", "off: the engine collects no build cache by itself")
+    unread, on = ("warning", "before Engine 28.2 it is off"), ("ok", "on")
+    assert told() == {"old": unread, "middle": off, "new": on}
+    with collecting(bookworm_host, True), collecting(trixie_host, True), collecting(forky_host, False):
+        assert told() == {"old": unread, "middle": on, "new": off}
 
 
 def test_an_engine_that_is_stopped_and_a_user_who_may_not_use_it_are_told_apart(

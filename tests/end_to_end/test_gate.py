@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,50 @@ def served(docker_host: DockerHost, tmp_path_factory: pytest.TempPathFactory) ->
         gate.unlink()
 
 
+class Confined:
+    """The worker's key, in OpenSSH's own hands."""
+
+    def __init__(self, served: ServedHost) -> None:
+        self.port, self.user, self.known_hosts = served.host.port, USERS[NAME], served.host.known_hosts
+        self.identity = Path(served.env["HOLYSTONE_SSH_IDENTITY"])
+
+    def is_denied(self, command: str) -> None:
+        with pytest.raises(RuntimeError, match=r"\(77\): holystone-gate: denied: "):
+            ssh(self, command)
+
+
+class Syslog:
+    """The host's /dev/log, where its `logger` writes, read as a syslog daemon would."""
+
+    def __init__(self, reading: socket.socket) -> None:
+        self._reading = reading
+
+    def messages(self) -> list[str]:
+        """Those that came since the last look. `logger` has sent its own before the gate answers."""
+        found: list[str] = []
+        while True:
+            try:
+                found.append(self._reading.recv(65_536).decode("latin-1"))
+            except BlockingIOError:
+                return found
+
+
+@contextmanager
+def syslog_of(host: DockerHost) -> Iterator[Syslog]:
+    # Its /dev is this machine's own: /dev/log must be made in a layer above.
+    layer = "mkdir -p /run/dev /run/dev.work && busybox mount -t overlay overlay /dev"
+    host.run("sh", "-c", f"{layer} -o lowerdir=/dev,upperdir=/run/dev,workdir=/run/dev.work")
+    try:
+        path = host.root / "dev/log"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reading:
+            reading.setblocking(False)
+            reading.bind(str(path))
+            path.chmod(0o666)
+            yield Syslog(reading)
+    finally:
+        host.run("sh", "-c", "busybox umount -l /dev && rm -r /run/dev /run/dev.work")
+
+
 def ids(host: DockerHost) -> set[str]:
     return {record["ID"] for record in cache_records(host)}
 
@@ -81,13 +128,50 @@ def test_an_age_below_the_minimum_removes_nothing(served: ServedHost) -> None:
 
 
 def test_the_key_runs_nothing_else(served: ServedHost) -> None:
-    class Confined:
-        port, user, known_hosts = served.host.port, USERS[NAME], served.host.known_hosts
-        identity = Path(served.env["HOLYSTONE_SSH_IDENTITY"])
-
-    assert ssh(Confined, "holystone-gate version").startswith(f"holystone-gate {COMMAND_SET_VERSION} ")
+    confined = Confined(served)
+    assert ssh(confined, "holystone-gate version").startswith(f"holystone-gate {COMMAND_SET_VERSION} ")
     prune = "docker builder prune --force"
-    attacks = ("id", "docker ps", f"{prune} --all", f"{prune} --filter until=24h --all", "docker version")
-    for command in attacks:
-        with pytest.raises(RuntimeError, match=r"\(77\): holystone-gate: denied: "):
-            ssh(Confined, command)
+    for command in (
+        "id",
+        "docker ps",
+        f"{prune} --all",
+        f"{prune} --filter until=24h --all",
+        "docker version",
+    ):
+        confined.is_denied(command)
+
+
+HOSTILE = (
+    " ",
+    "docker run --privileged busybox",
+    "id\nNov 21 12:00:00 build-01 sshd[1]: Accepted publickey for root",
+    "id\r\n<0>Nov 21 12:00:00 kernel: panic\n\n",
+    "\x1b[2J\x1b]0;title\x07\x7f\b\t",
+    "id -p kern.emerg -t sshd %s %n $(id) `id` ${IFS} '\"\\",
+    "caf\u00e9 \u2028\u202e \udcff\udc80",
+    "x" * 200 + "y",
+    "line\n" * 2_000,
+    "x" * 10_000,
+)
+
+
+def test_each_denial_is_one_line_in_syslog_and_nothing_else_is(served: ServedHost) -> None:
+    confined = Confined(served)
+    with syslog_of(served.host) as syslog:
+        for command in HOSTILE:
+            confined.is_denied(command)
+            (message,) = syslog.messages()
+            # 36: facility auth (4), severity warning (4).
+            said = re.fullmatch(
+                r"<36>[A-Z][a-z]{2} [ 1-3][0-9] [0-9:]{8} holystone-gate: denied: ([ -~]*)", message
+            )
+            assert said is not None, message
+            sent = command.encode(errors="surrogateescape").decode("latin-1")
+            assert said[1] == re.sub(r"[^ -~]", "?", sent)[:200]
+        ssh(confined, "holystone-gate version")
+        served.run(NAME, until=f"{MIN_AGE_S}s", dry_run=True)
+        assert syslog.messages() == []
+        with pytest.raises(GateDenied):
+            served.run(NAME, until="1s")
+        (message,) = syslog.messages()
+        assert message.endswith(" holystone-gate: denied: docker builder prune --force --filter until=1s")

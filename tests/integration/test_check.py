@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import asyncssh
 import pytest
 
 import tasks.cli.check as check_verb
@@ -29,17 +30,20 @@ from tests.support.holystone_command import Holystone, holystone
 from tests.support.network import BannerThenSilent, Blackhole, ClosesAtOnce, SilentServer
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.redis_server import RedisServer
-from tests.support.ssh_client import ssh_settings
+from tests.support.ssh_client import run_on, ssh_settings
 from tests.support.ssh_keys import public_key
 from tests.support.sshd import SshServer
 from tests.support.stand_in_docker import StandInDocker
 from tests.support.waiting import wait_until
 from tests.unit.captured import DATA
+from worker.errors import AuthenticationFailed, HolystoneError, HostUnreachable
 from worker.fleet import HostSettings
 from worker.gate import COMMAND_SET_VERSION
 from worker.hosts import parse_host
+from worker.known_hosts import make_line
 from worker.policies import UNWATCHED, PrunePolicy
 from worker.settings import Settings, load_settings
+from worker.ssh import open_connection
 from worker.way import Way
 
 PRUNE = PrunePolicy(enabled=True, interval_s=3600, until="24h", all=False, timeout_s=120, notify_min_gb=0)
@@ -572,10 +576,10 @@ def test_a_redis_with_a_password_is_shown_without_it(
 
 
 class SaysGoodbye:
-    """Speaks ssh just enough to hang up on each client with a text of its own."""
+    """Speaks ssh just enough to hang up on each client with a code and a text of its own."""
 
-    def __init__(self, text: bytes) -> None:
-        body = struct.pack(">BII", 1, 2, len(text)) + text + struct.pack(">I", 0)
+    def __init__(self, text: bytes, code: int = 2) -> None:
+        body = struct.pack(">BII", 1, code, len(text)) + text + struct.pack(">I", 0)
         padding = 16 - (len(body) + 5) % 8
         self._said = b"SSH-2.0-x\r\n" + struct.pack(">IB", len(body) + padding + 1, padding)
         self._said += body + bytes(padding)
@@ -594,8 +598,11 @@ class SaysGoodbye:
         with contextlib.suppress(OSError):  # closed
             while True:
                 client, _ = self._socket.accept()
-                with client:
+                with client, contextlib.suppress(OSError):
+                    client.settimeout(5)
                     client.sendall(self._said)
+                    while client.recv(4096):  # else its end could overtake what it said
+                        pass
 
 
 def test_a_word_of_a_host_that_is_not_even_trusted_is_never_the_remedy(
@@ -605,6 +612,81 @@ def test_a_word_of_a_host_that_is_not_even_trusted_is_never_the_remedy(
         found = last(check(host.url, ssh_settings(ssh_server, tmp_path)))
     assert "curl" in found.text
     assert "curl" not in str(found.remedy)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (14, "no more keys"),
+        (9, "Host key is revoked for host x"),
+        (9, "Host key is not trusted for host x"),
+        (9, "Certificate expired for host x"),
+        (2, "Too many authentication failures"),
+        (2, "no common ssh algorithm"),
+    ],
+)
+def test_a_peer_that_hangs_up_before_it_shows_a_key_is_unreachable_whatever_it_says(
+    ssh_server: SshServer, tmp_path: Path, code: int, text: str
+) -> None:
+    settings = ssh_settings(ssh_server, tmp_path, ssh_known_hosts=ssh_server.unknown_hosts)
+    with SaysGoodbye(text.encode(), code) as host:
+        with pytest.raises(HostUnreachable, match=text):
+            run_on(host.url, settings, "true")
+        checks = check(host.url, settings)
+    assert list(checks) == ["name", "port", "login"]
+    assert text in last(checks).text
+    assert str(last(checks).remedy).startswith("check again")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the host key is not in known_hosts",
+        "the host's certificate is not accepted",
+        "the host key is revoked in known_hosts",
+    ],
+)
+def test_a_peer_does_not_choose_the_remedy(ssh_server: SshServer, tmp_path: Path, text: str) -> None:
+    settings = ssh_settings(ssh_server, tmp_path, ssh_known_hosts=ssh_server.unknown_hosts)
+    with SaysGoodbye(text.encode(), 3) as host:
+        found = last(check(host.url, settings))
+    assert found.text == f"no common ssh algorithm ({text})"
+    assert str(found.remedy).startswith("allow one that both know")
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "error"),
+    [
+        (14, "no more keys", AuthenticationFailed),
+        (2, "Too many authentication failures", AuthenticationFailed),
+        (9, "Host key is revoked for host x", HostUnreachable),
+    ],
+)
+def test_what_a_host_says_at_the_login_is_told_with_its_key_known(
+    ssh_server: SshServer, tmp_path: Path, code: int, text: str, error: type[HolystoneError]
+) -> None:
+    class Leaves(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            self._conn = conn
+
+        def begin_auth(self, username: str) -> bool:
+            self._conn.disconnect(code, text)
+            return True
+
+    key, known_hosts = asyncssh.generate_private_key("ssh-ed25519"), tmp_path / "known_hosts"
+
+    async def visit() -> list[Check]:
+        async with asyncssh.listen(LOOPBACK, 0, server_host_keys=[key], server_factory=Leaves) as server:
+            host = parse_host(f"ssh://x@{LOOPBACK}:{server.get_port()}")
+            known_hosts.write_text(make_line(f"[{LOOPBACK}]:{server.get_port()}", key.convert_to_public()))
+            settings = ssh_settings(ssh_server, tmp_path, ssh_known_hosts=known_hosts)
+            with pytest.raises(error):
+                await open_connection(host, settings)
+            return await check_on_host.check_host(HostSettings(host, PRUNE), settings)
+
+    checks = asyncio.run(visit())
+    assert [(each.name, each.status) for each in checks][2:] == [("host_key", "ok"), ("login", "error")]
+    assert "known_hosts" not in str(checks[-1].remedy)
 
 
 def test_another_forced_command_is_not_taken_for_a_key_that_can_do_anything(

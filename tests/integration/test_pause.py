@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.celery_processes import Flower
 from tests.support.holystone_command import holystone
 from tests.support.local_host import LocalHost
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 MEMORY = "holystone:prune_build_cache:host:local"
+USER = "ops:of-flower"
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[LocalHost]:
     with LocalHost(tmp_path, dead=1) as host:
         yield host
+
+
+@pytest.fixture
+def flower(host: LocalHost, tmp_path: Path) -> Iterator[Flower]:
+    """It hears the worker already."""
+    with Flower(host.env | {"FLOWER_BASIC_AUTH": USER}, free_port(), tmp=tmp_path) as flower:
+        flower.wait_ready()
+
+        def heard() -> bool:
+            return bool(json.loads(fetch(flower, "/workers?json=1"))["data"])
+
+        wait_until(heard, 30, "Flower to hear the worker", detail=flower.log)
+        yield flower
+
+
+def fetch(flower: Flower, path: str) -> str:
+    word = base64.b64encode(USER.encode()).decode()
+    request = urllib.request.Request(flower.url + path, headers={"Authorization": f"Basic {word}"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as refused:  # a run of which it has not heard yet
+        return str(refused.read().decode())
 
 
 def row(host: LocalHost, tmp: Path, name: str = "local") -> dict[str, Any]:
@@ -47,6 +76,27 @@ def test_a_paused_host_is_skipped_until_it_is_resumed(host: LocalHost, tmp_path:
     assert holystone(host.env, "resume", "local", tmp=tmp_path).output() == "local: resumed\n"
     assert holystone(host.env, "resume", "local", tmp=tmp_path).output() == "local: was not paused\n"
     assert host.client.run("local")["outcome"] == "done"
+
+
+def test_flower_shows_who_paused_a_skipped_run_and_until_when(
+    host: LocalHost, flower: Flower, tmp_path: Path
+) -> None:
+    said = holystone(host.env, "pause", "local", "--for", "2h", "--by", "ops", tmp=tmp_path).output()
+    reason = said.removeprefix("local: ").strip()
+    assert re.fullmatch(r"paused by ops until 20\S+Z", reason)
+    for task in ("tasks.prune_build_cache", "tasks.watch_disk"):
+        sent = host.client.send("local", task=task)
+        sent.get()
+        answer = json.loads(fetch(flower, f"/api/task/result/{sent.id}"))
+        assert (answer["state"], answer["result"]["outcome"]) == ("SUCCESS", "skipped")
+        assert answer["result"]["reason"] == reason
+
+        def page(task_id: str = sent.id) -> str:
+            return fetch(flower, f"/task/{task_id}")
+
+        wait_until(lambda: "SUCCESS" in page(), 20, "Flower to hear the run's end", detail=page)
+        assert reason in page()
+        assert task in page()
 
 
 def test_the_fleet_s_pause_outlasts_a_host_s_resume(host: LocalHost, tmp_path: Path) -> None:

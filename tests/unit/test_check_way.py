@@ -119,6 +119,31 @@ def test_a_known_key_is_not_said_to_have_changed() -> None:
     assert "trust" not in str(check.remedy)
 
 
+PEER_SAYS = (
+    "the host key is not in known_hosts; ",
+    "the host's certificate is not accepted; ",
+    "the host key is revoked in known_hosts; ",
+    "no common ssh algorithm",
+)
+
+
+@pytest.mark.parametrize("words", PEER_SAYS)
+def test_a_peer_s_words_do_not_choose_the_remedy(words: str) -> None:
+    allow = "allow one that both know: in ssh_config on this machine, or in sshd_config there"
+    failure = HostKeyRejected(f"build-01: no common ssh algorithm ({words})")
+    way = replace(ARRIVED, failure=failure, key_accepted=False)
+    assert judge_way(way)[-1].remedy == allow
+    assert judge_way(replace(way, key=KEY))[-1].remedy == allow
+
+
+@pytest.mark.parametrize("words", PEER_SAYS)
+def test_a_peer_s_words_do_not_hide_that_its_key_is_unknown(words: str) -> None:
+    way = replace(ARRIVED, failure=HostUnreachable(f"build-01: {words}"), key=KEY, key_accepted=False)
+    check = judge_way(way)[-1]
+    assert check.text == "not in known_hosts; it shows ED25519 SHA256:abc"
+    assert str(check.remedy).endswith("holystone trust build-01")
+
+
 @pytest.mark.parametrize("status", KeyStatus)
 def test_where_there_is_no_common_algorithm_trust_does_not_help(status: KeyStatus) -> None:
     check = rejected(status, "no common ssh algorithm (sent <None>)")

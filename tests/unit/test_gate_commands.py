@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tasks import check_on_host, watch_disk
+from tasks import check_on_host, watch_visit
 from tests.support.gate import is_let_in
 from tests.support.paths import CHECKOUT
 from tests.unit.captured import CLIS, read
@@ -109,10 +109,10 @@ def test_check_sends_what_its_gate_lets_in_and_lists_builders_where_there_is_non
 @pytest.mark.parametrize("cli", CLIS)
 def test_a_look_at_a_disk_sends_what_a_gate_lets_in(cli: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shell = CheckedShell(cli)
-    monkeypatch.setattr(watch_disk, "connect", shell.connector())
+    monkeypatch.setattr(watch_visit, "connect", shell.connector())
     for known in (DiskMemory(), DiskMemory(disk=FileSystem("/", 1, 1))):
-        reading = watch_disk.Reading()
-        asyncio.run(watch_disk.visit(HOST, Settings(), known, 1000.0, reading))
+        reading = watch_visit.Reading()
+        asyncio.run(watch_visit.visit(HOST, Settings(), known, 1000.0, reading))
         assert reading.disk
         assert reading.asked_for_cache
     assert len(shell.asked) > 6

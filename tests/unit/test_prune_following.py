@@ -16,7 +16,7 @@ import pytest
 from celery.exceptions import Retry
 
 from tasks import prune_visit
-from tasks.followed import Count, Followed
+from tasks.followed import Count, Followed, KnownBy
 from tasks.left_prunes import LeftPrune, parse_note, to_note
 from tasks.prune_arguments import PruneArguments
 from tasks.prune_build_cache import perform
@@ -238,7 +238,7 @@ def test_a_connection_that_is_lost_while_asking_counts_nothing() -> None:
     ],
 )
 def test_one_that_was_overtaken_is_over_after_a_prune_of_our_own(
-    events: str | int, known_by: str, reclaimed: int | None
+    events: str | int, known_by: KnownBy, reclaimed: int | None
 ) -> None:
     memory: Any = FakeMemory()
     shell = RecordingShell(CLASSIC, events=events)
