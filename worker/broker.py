@@ -3,10 +3,11 @@
 import select
 import time
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from kombu.transport import TRANSPORT_ALIASES, redis
+
+from worker import redis_url
 
 ANSWER_LIMIT_S = 15  # BRPOP answers within a second, with a message or without
 _CHECK_S = 5
@@ -15,15 +16,9 @@ _CHECK_S = 5
 def check_url(url: str) -> None:
     """Raises SystemExit where kombu couldn't read `url`: its own errors show parts of the password."""
     try:
-        parts = urlsplit(url)
-        readable = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
-    except ValueError:
-        readable = False
-    if not readable:
-        raise SystemExit(
-            "HOLYSTONE_REDIS_URL can't be read; it is written redis://[[user]:password@]host[:port][/db], "
-            "with / ? # @ and % in the password encoded, such as %2F"
-        )
+        redis_url.check_url(url)
+    except redis_url.UnusableUrl as error:
+        raise SystemExit(str(error)) from None
 
 
 class Channel(redis.Channel):  # type: ignore[misc]

@@ -44,6 +44,7 @@ def ask_redis() -> tuple[bool, str | None]:
     import redis
 
     from worker.redis_client import open_redis_at_once
+    from worker.redis_url import UnusableUrl
     from worker.settings import get_settings
 
     try:
@@ -54,8 +55,8 @@ def ask_redis() -> tuple[bool, str | None]:
         if is_away and not isinstance(error, redis.AuthenticationError):  # a ConnectionError to redis-py
             return True, None
         return False, f"Redis refuses: {error}"
-    except ValueError:  # whose text may hold parts of the password
-        return False, "HOLYSTONE_REDIS_URL can't be read"
+    except UnusableUrl as error:
+        return False, str(error)
     return False, None
 
 

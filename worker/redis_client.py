@@ -11,6 +11,7 @@ import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
+from worker.redis_url import check_url
 from worker.settings import Settings
 
 _BACKOFF, _RETRIES = ExponentialBackoff(cap=4, base=0.1), 9  # about 20 s in all
@@ -27,9 +28,12 @@ class _PatientPool(redis.ConnectionPool):
 
 
 def open_redis(settings: Settings) -> redis.Redis:
-    """A client that rides out a restart of Redis (about 20 s), and gives up on one that hangs after 8 s."""
+    """A client that rides out a restart of Redis (about 20 s), and gives up on one that hangs after 8 s.
+
+    Raises UnusableUrl.
+    """
     pool = _PatientPool.from_url(
-        settings.redis_url.get_secret_value(),
+        _checked_url(settings),
         decode_responses=True,
         socket_timeout=8,
         socket_connect_timeout=8,
@@ -42,16 +46,22 @@ def open_redis(settings: Settings) -> redis.Redis:
 def open_redis_at_once(settings: Settings, patience_s: float) -> redis.Redis:
     """A client that connects, and answers each command, within `patience_s` seconds, or raises; tries once.
 
-    What is no UTF-8 text is read with question marks. Raises ValueError where the URL makes no sense.
+    What is no UTF-8 text is read with question marks. Raises UnusableUrl.
     """
     return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        _checked_url(settings),
         decode_responses=True,
         encoding_errors="replace",
         socket_timeout=patience_s,
         socket_connect_timeout=patience_s,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+def _checked_url(settings: Settings) -> str:
+    url = settings.redis_url.get_secret_value()
+    check_url(url)  # redis-py would take database 0 for one that is no number
+    return url
 
 
 def read_number(fields: Mapping[str, str], field: str) -> float | None:

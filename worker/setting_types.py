@@ -29,10 +29,14 @@ def _finite(value: float) -> float:
     return value
 
 
-def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://")):
-        raise ValueError
-    return value
+def _redis_url(value: object) -> object:
+    """Never set aside, for the default may be another Redis than was meant: what is no such URL becomes a
+    text that worker.redis_url refuses, in each process that would use it."""
+    if isinstance(value, SecretStr):
+        return value
+    if isinstance(value, str) and value.startswith(("redis://", "rediss://")) and value.isprintable():
+        return value
+    return "(no URL of Redis)"
 
 
 def _longest_first(ages: tuple[str, ...]) -> tuple[str, ...]:
@@ -63,7 +67,5 @@ Ladder = Annotated[
     Field(max_length=10),
     _accepts("at most 10 ages, such as 24h,6h,1h"),
 ]
-RedisUrl = Annotated[
-    SecretStr, AfterValidator(_redis_url), _accepts("a URL that starts with redis:// or rediss://")
-]
+RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Number = Annotated[float, BeforeValidator(_no_bool), AfterValidator(_finite)]

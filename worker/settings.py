@@ -1,7 +1,8 @@
 """Settings: the environment, then `.env`, then `holystone.toml`, then the defaults.
 
 A mistake neither stops Holystone nor makes it delete more than was meant: an invalid value is set aside
-with a warning, and the next source (in the end the default) is used instead.
+with a warning, and the next source (in the end the default) is used instead. But for one: no other Redis is
+used in place of one whose URL can't be read (worker/redis_url.py).
 """
 
 import functools

@@ -6,7 +6,10 @@ import os
 import sys
 from typing import Any
 
-import click
+try:
+    import click
+except KeyboardInterrupt:  # it takes longest to load; from then on `Verbs.main` answers
+    sys.exit(130)
 
 # Name -> what it does. Each is `tasks.cli.<name>:<name>`; written here so that --help imports none of them.
 VERBS = {
@@ -23,14 +26,25 @@ VERBS = {
 
 
 class Verbs(click.Group):
-    """A group whose commands are imported when asked for, and whose output may fail without a traceback."""
+    """A group whose commands are imported when asked for, and whatever fails with them is one line."""
 
-    def main(self, *args: Any, **extra: Any) -> Any:
-        _open_streams()
-        try:
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        extra["standalone_mode"] = False  # errors come here, where they become one line
+        if not standalone_mode:
             return super().main(*args, **extra)
-        except OSError as error:  # mostly of the output, as on a full disk; a reader that has gone is click's
-            click.echo(f"{error.filename or 'standard output'}: {error.strerror or error}", err=True)
+        try:
+            _open_streams()
+            sys.exit(super().main(*args, **extra))
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            _say(_usage_text(error))
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(130)
+        except OSError as error:  # a reader that has gone is click's
+            _say(_system_text(error))
             sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,6 +59,28 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _say(text: str) -> None:
+    from tasks.cli.terminal import one_line, say
+
+    say(one_line(text))
+
+
+def _usage_text(error: click.ClickException) -> str:
+    """What click says, and where a value is not all that is wrong, the help to look at."""
+    text = error.format_message()
+    is_value = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
+    if is_value or not isinstance(error, click.UsageError) or error.ctx is None:
+        return text
+    return f"{text}{'' if text.endswith(('.', '?')) else '.'} See `{error.ctx.command_path} --help`."
+
+
+def _system_text(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError) and not error.filename:  # of os.getcwd
+        return "the current folder is gone: go to the one that holds your settings"
+    # Without a file it is the output's mostly, as on a full disk.
+    return f"{error.filename or 'standard output'}: {error.strerror or error}"
 
 
 def _open_streams() -> None:

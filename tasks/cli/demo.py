@@ -8,14 +8,16 @@ from pathlib import Path
 import click
 import redis
 
+from tasks.cli.child import ChildEnded
 from tasks.cli.demo_builds import Builds, read_use
 from tasks.cli.demo_runs import INTERVAL_S, UNTIL_S, Runs
 from tasks.cli.interrupts import Interrupts
 from tasks.cli.local_redis import NoRedis
 from tasks.cli.narration import Narration
-from tasks.cli.processes import ChildEnded, ProcessTree
+from tasks.cli.processes import ProcessTree
 from tasks.cli.programs import CannotStart, Programs, find_programs
 from tasks.cli.services import LOOPBACK, told
+from tasks.cli.terminal import fail
 from tasks.cli.throwaway import DISK_MB, ThrowawayHost
 from worker.errors import HolystoneError
 from worker.policies import PRUNE_TASK
@@ -38,7 +40,7 @@ def demo(keep: bool) -> None:
     try:
         programs = find_programs()
     except CannotStart as error:
-        raise click.ClickException(str(error)) from error
+        fail(str(error))
     with Interrupts() as interrupts:
         folder = Path(tempfile.mkdtemp(prefix="holystone-demo-", dir="/var/tmp"))
         try:

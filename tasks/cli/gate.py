@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from tasks.cli.terminal import one_line, say
+from tasks.cli.terminal import one_line, read_settings, refuse, say
 from tasks.command_set import JOBS
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_gate
 from tasks.prune_arguments import ages_of
 from worker.ages import age_seconds
 from worker.policies import PRUNE_JOB, TABLE_OF
-from worker.settings import Settings, get_settings
+from worker.settings import Settings
 
 _LONGEST_KEY_FILE = 64 * 1024
 
@@ -66,7 +66,7 @@ def _read_key(_: click.Context, __: click.Parameter, value: Path | None) -> str 
     try:
         with value.expanduser().open("rb") as file:
             return authorized_keys_line(file.read(_LONGEST_KEY_FILE).decode())
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~ of a user who is not known
         why = error.strerror if isinstance(error, OSError) else error
         if isinstance(error, UnicodeDecodeError):
             why = "that is no public key file"
@@ -112,16 +112,18 @@ def gate(min_age: int, jobs: tuple[str, ...], allow_all: bool, authorized_keys: 
     if authorized_keys is not None:
         click.echo(authorized_keys)
         return
-    settings = get_settings()
+    settings = read_settings()
     chosen = jobs or enabled_jobs(settings)
     if not chosen:
-        raise click.UsageError("every job is off in the settings; name those to let in with --job")
+        refuse("every job is off in the settings; name those to let in with --job")
     with_all = hosts_with_all(settings)
     # Where no host is configured so far, the settings say how the first one will be pruned.
     allow_all = allow_all or bool(with_all) or (not settings.fleet and settings.prune_all)
     click.echo(render_gate(GATE_FILE.read_text("utf-8"), min_age, chosen, allow_all), nl=False)
     for warning in age_warnings(settings, min_age):
         say(f"warning: {warning}")
+    if not jobs and (off := [job for job in JOBS if job not in chosen]):
+        say(f"note: this gate does not let in {_names(off)}, off in the settings; --job names jobs to let in")
     if with_all and PRUNE_JOB in chosen:
         say(f"note: this gate lets in prunes with --all, as the settings have them for {_names(with_all)}")
     say(

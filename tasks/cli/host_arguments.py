@@ -17,3 +17,8 @@ def check_hosts(settings: Settings, named: Sequence[str]) -> list[str]:
         if name not in settings.fleet:
             raise UnknownHost(name, list(settings.fleet))
     return list(dict.fromkeys(named))
+
+
+def refusal(settings: Settings, error: UnknownHost) -> str:
+    """What is said of a host that is not configured."""
+    return str(error) if settings.fleet else NAME_A_HOST

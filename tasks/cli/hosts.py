@@ -125,7 +125,7 @@ def hosts(as_json: bool) -> None:
         _show(open_console(), settings, rows, trouble is None)
         warn(other_warnings(settings), most=len(settings.warnings))
     if trouble:
-        fail(f"{trouble}; what it remembers is missing here")
+        fail(f"{trouble}; what Redis remembers is missing here")
 
 
 def _show(console: "Console", settings: Settings, rows: list[Row], redis_answers: bool) -> None:

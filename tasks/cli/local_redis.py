@@ -7,20 +7,16 @@ import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import redis
 from redis.connection import parse_url
 
-from tasks.cli.processes import ProcessTree, Sink
+from tasks.cli.child import Sink
+from tasks.cli.processes import ProcessTree
+from worker.redis_url import shown_url
 
-_HIDDEN = "***"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _START_S = 30
-UNREADABLE = (
-    "HOLYSTONE_REDIS_URL can't be read; it is written redis://[[user]:password@]host[:port][/db], "
-    "with / ? # @ and % in the password encoded, such as %2F"
-)
 
 
 class NoRedis(Exception):
@@ -36,30 +32,9 @@ class Address:
     password: str | None = None
 
 
-def shown_url(url: str) -> str:
-    """A Redis URL as it may be shown: scheme, host, port and database."""
-    scheme = url.partition("://")[0]
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
-    except ValueError:  # such as a password with a slash: what looks like the host may be part of it
-        return f"{scheme}://{_HIDDEN}"
-    if "@" in parts.path + parts.query + parts.fragment:
-        return f"{scheme}://{_HIDDEN}"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
-
-
-def is_ambiguous(url: str) -> bool:
-    """Whether what looks like the host may be part of a password, so that no error about it may be shown."""
-    return shown_url(url).endswith(_HIDDEN)
-
-
 def own_address(url: str) -> Address | None:
     """The address at which a Redis for `url` may be started: plain, on loopback. None for any other."""
-    try:
-        parts = parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError:
-        return None
+    parts = parse_url(url)  # type: ignore[no-untyped-call]
     host, user = parts.get("host", "localhost"), parts.get("username")
     if not url.startswith("redis://") or host not in _LOOPBACK or user not in (None, "", "default"):
         return None
@@ -104,8 +79,6 @@ def why_unusable(url: str) -> str | None:
             client.ping()
     except redis.AuthenticationError:
         return "it refuses the password"
-    except ValueError:
-        return "the URL can't be read"
     except (redis.RedisError, OSError) as error:
         return str(error).partition("\n")[0] or type(error).__name__
     return None
@@ -123,12 +96,11 @@ def is_listening(host: str, port: int) -> bool:
 
 
 def provide_redis(url: str, tree: ProcessTree, sink: Sink, folder: Path | None = None) -> str:
-    """Makes sure that a Redis answers at `url`; says which. Data of a new one is kept in `folder`.
+    """Makes sure that a Redis answers at `url`, which check_url takes; says which. A new one's data is kept
+    in `folder`.
 
     Raises NoRedis, ChildEnded or TimeoutError.
     """
-    if is_ambiguous(url):
-        raise NoRedis(UNREADABLE)
     reason = why_unusable(url)
     if reason is None:
         return "was running already"

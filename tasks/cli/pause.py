@@ -7,12 +7,11 @@ import time
 
 import click
 
-from tasks.cli.host_arguments import check_hosts
-from tasks.cli.terminal import RedisTrouble, fail, one_line, refuse, say, use_redis
+from tasks.cli.host_arguments import check_hosts, refusal
+from tasks.cli.terminal import RedisTrouble, fail, one_line, read_settings, refuse, say, use_redis
 from worker.ages import age_seconds
 from worker.errors import UnknownHost
 from worker.pause import ALL, Pause, Pauses
-from worker.settings import get_settings
 
 LONGEST_BY = 100
 
@@ -50,12 +49,12 @@ def pause(hosts: tuple[str, ...], length: str | None, by: str | None) -> None:
     \b
       celery -A worker inspect active
     """
-    settings = get_settings()
+    settings = read_settings()
     try:
         named = check_hosts(settings, hosts)
         wanted = make_pause(by, length, time.time())
     except UnknownHost as error:
-        refuse(str(error))
+        refuse(refusal(settings, error))
     except ValueError as error:
         refuse(f"--for: {error}")
     try:
@@ -64,7 +63,7 @@ def pause(hosts: tuple[str, ...], length: str | None, by: str | None) -> None:
             before = pauses.read()
             pauses.set(named or [ALL], wanted)
     except RedisTrouble as error:
-        fail(str(error))
+        fail(str(error), error.status)
     say(f"{', '.join(named) or 'all hosts'}: {wanted}", err=False)
     for name in named or [ALL]:
         replaced = before.get(name)

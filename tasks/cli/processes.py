@@ -1,13 +1,11 @@
 """Child processes in one tree: started by name, watched, and ended to the last grandchild."""
 
-import collections
 import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import NoReturn, Self
 
 import psutil
 
+from tasks.cli.child import Child, ChildEnded, Sink
+
 WARM_S = 15  # for runs that go on when a stop is asked for; what is cut off is done again later
 _POLL_S = 0.05
-_LAST_LINES = 15
 _KILL_S = 10
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -28,47 +27,6 @@ while read -r pid; do groups="$groups -$pid"; done
 [ -z "$groups" ] || kill -s KILL -- $groups
 [ -z "$1" ] || rm -rf -- "$1"
 """
-
-Sink = Callable[[str, str], None]  # takes a child's name and one line of its output
-
-
-class ChildEnded(Exception):
-    """A child that should run for good has ended."""
-
-    def __init__(self, child: "Child") -> None:
-        status = child.popen.returncode
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        super().__init__(f"{child.name} ended ({how})")
-        self.child = child
-
-
-class Child:
-    """One process in a session of its own, the last lines of its output, and whether it said it is ready."""
-
-    def __init__(
-        self, name: str, popen: subprocess.Popen[str], ready: str, stop_signal: int, stop_last: bool
-    ) -> None:
-        self.name, self.popen, self.stop_signal, self.stop_last = name, popen, stop_signal, stop_last
-        self.last_lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
-        self.said_ready = threading.Event()
-        self._ready = ready
-
-    def read(self, sink: Sink) -> None:
-        """Passes on what it prints, to the end: a full pipe would stop it."""
-        assert self.popen.stdout
-        for line in self.popen.stdout:
-            self.last_lines.append(line.rstrip())
-            if self._ready and self._ready in line:
-                self.said_ready.set()
-            with contextlib.suppress(OSError, SystemExit):  # nobody reads our output any more
-                sink(self.name, line.rstrip())
-
-    def running(self) -> bool:
-        return self.popen.poll() is None
-
-    def kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
 
 
 class ProcessTree:
@@ -81,12 +39,11 @@ class ProcessTree:
     def __init__(self, stop_now: Callable[[], bool], folder: Path | None = None) -> None:
         self._stop_now, self._folder = stop_now, folder
         self._children: list[Child] = []
-        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         if sys.platform == "linux":  # grandchildren that lose their parent become ours, and are found
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._others = {process.pid for process in psutil.Process().children()}
+        self._not_ours = {process.pid for process in psutil.Process().children()}
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "guard", str(self._folder or "")],
             stdin=subprocess.PIPE,
@@ -95,7 +52,7 @@ class ProcessTree:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._others.add(self._guard.pid)
+        self._not_ours.add(self._guard.pid)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,15 +86,12 @@ class ProcessTree:
             errors="replace",
             start_new_session=True,
         )
-        child = Child(name, popen, ready, stop_signal, stop_last)
+        child = Child(name, popen, sink, ready, stop_signal, stop_last)
         self._children.append(child)
         assert self._guard.stdin
         assert popen.stdin
         self._guard.stdin.write(f"{popen.pid}\n")
         self._guard.stdin.flush()
-        thread = threading.Thread(target=child.read, args=(sink,), daemon=True)
-        thread.start()
-        self._threads.append(thread)
         if stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 popen.stdin.write(stdin)
@@ -148,7 +102,7 @@ class ProcessTree:
         """Raises ChildEnded where one has ended."""
         for child in self._children:
             if not child.running():
-                self._threads[self._children.index(child)].join(1)  # its last words
+                child.wait_for_output(1)
                 raise ChildEnded(child)
 
     def wait_for(self, condition: Callable[[], object], limit_s: float, what: str) -> None:
@@ -167,7 +121,8 @@ class ProcessTree:
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
-        """Ends every child and what it started: in order first, within WARM_S, then by SIGKILL."""
+        """Asks the children to end, those with `stop_last` after the others, and waits WARM_S for each of the
+        two; then SIGKILL for what is left, grandchildren too."""
         for last in (False, True):
             stage = [child for child in self._children if child.stop_last is last]
             for child in filter(Child.running, stage):
@@ -180,15 +135,15 @@ class ProcessTree:
         self._kill_rest()
         self._guard.kill()
         self._guard.wait()
-        for thread in self._threads:
-            thread.join(1)
+        for child in self._children:
+            child.wait_for_output(1)
 
     def _kill_rest(self) -> None:
         deadline = time.monotonic() + _KILL_S
         while time.monotonic() < deadline:
             for child in self._children:
                 child.running()  # reaps it
-            left = [each for each in psutil.Process().children() if each.pid not in self._others]
+            left = [each for each in psutil.Process().children() if each.pid not in self._not_ours]
             if not left:
                 return
             for process in left:

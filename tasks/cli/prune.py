@@ -9,24 +9,24 @@ import click
 
 from tasks.cli.celery_calls import has_worker, results, send
 from tasks.cli.follow_runs import follow, show_table, showing
-from tasks.cli.host_arguments import NAME_A_HOST, check_hosts
+from tasks.cli.host_arguments import NAME_A_HOST, check_hosts, refusal
 from tasks.cli.run_rows import DONE, SKIPPED, Sent
 from tasks.cli.terminal import (
     PATIENCE_S,
     RedisTrouble,
     fail,
     open_console,
+    read_settings,
     redis_trouble,
     refuse,
     say,
     use_redis,
-    warn,
 )
 from worker.ages import to_until
 from worker.errors import UnknownHost
 from worker.limits import GRACE_S, message_limits
 from worker.redis_client import open_redis_at_once
-from worker.settings import Settings, get_settings
+from worker.settings import Settings
 
 MARGIN_S = 180  # beyond the hard limit: a run whose worker was killed is done again within this
 SEE_THEM = "See them in Flower, with `holystone hosts`, or with `celery -A worker result TASK_ID`"
@@ -84,9 +84,8 @@ def prune(hosts: tuple[str, ...], until: str | None, all_: bool, dry_run: bool) 
     \b
       celery -A worker call tasks.prune_build_cache --kwargs '{"host": "build-01"}'
     """
-    settings = get_settings()
+    settings = read_settings()
     logging.getLogger().addHandler(logging.NullHandler())  # what Celery would log is said here, once
-    warn(settings.warnings)
     chosen = _chosen(settings, hosts)
     if not chosen:
         return
@@ -111,7 +110,7 @@ def _chosen(settings: Settings, named: Sequence[str]) -> list[str]:
     try:
         chosen, off = choose_hosts(settings, named)
     except UnknownHost as error:
-        refuse(str(error) if settings.fleet else NAME_A_HOST)
+        refuse(refusal(settings, error))
     if not settings.fleet:
         say(NAME_A_HOST, err=False)
     if off:
@@ -130,7 +129,8 @@ def _send(settings: Settings, messages: Mapping[str, dict[str, Any]], runs: list
             except OperationalError as error:
                 raise RedisTrouble(redis_trouble(settings, error)) from error
     except RedisTrouble as error:
-        fail(f"{error}; {f'sent to {len(runs)} of {len(messages)} hosts' if runs else 'nothing was sent'}")
+        sent = f"sent to {len(runs)} of {len(messages)} hosts" if runs else "nothing was sent"
+        fail(f"{error}; {sent}", error.status)
 
 
 def _left(runs: Sequence[Sent], why: str) -> str:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 
 import click
 
-from tasks.cli.host_arguments import check_hosts
-from tasks.cli.terminal import RedisTrouble, fail, one_line, refuse, say, use_redis
+from tasks.cli.host_arguments import check_hosts, refusal
+from tasks.cli.terminal import RedisTrouble, fail, one_line, read_settings, refuse, say, use_redis
 from worker.errors import UnknownHost
 from worker.pause import ALL, Pause, Pauses
-from worker.settings import get_settings
 
 
 def after_hosts(
@@ -47,13 +46,13 @@ def resume(hosts: tuple[str, ...], everything: bool) -> None:
     \b
       celery -A worker call tasks.prune_build_cache --kwargs '{"host": "build-01"}'
     """
-    settings = get_settings()
+    settings = read_settings()
     if hosts and everything:
         refuse("--all resumes every host: leave out HOST")
     try:
         named = check_hosts(settings, hosts)
     except UnknownHost as error:
-        refuse(str(error))
+        refuse(refusal(settings, error))
     try:
         with use_redis(settings) as client:
             pauses = Pauses(client)
@@ -61,7 +60,7 @@ def resume(hosts: tuple[str, ...], everything: bool) -> None:
             pauses.clear(None if everything else named or [ALL])
             left = pauses.read()
     except RedisTrouble as error:
-        fail(str(error))
+        fail(str(error), error.status)
     now = time.time()
     lines = after_hosts(named, before, left, now) if named else after_fleet(settings.fleet, left, now)
     say("\n".join(lines), err=False)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.cli.processes import Child, ChildEnded, ProcessTree, Sink
+from tasks.cli.child import Child, ChildEnded, Sink
+from tasks.cli.processes import ProcessTree
 
 LOOPBACK = "127.0.0.1"
 _CHECKOUT = Path(__file__).resolve().parents[2]

@@ -20,11 +20,20 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 3  # for Redis to connect, and to answer; a person is waiting
 PIPE_WIDTH = 1000  # no line is wrapped where a program reads it
+_STRANGE = "what it holds can't be read; is that database Holystone's own?"
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 class RedisTrouble(Exception):
-    """Redis can't be used; one line that says where it was looked for, without user and password."""
+    """Redis can't be used; one line that says where it was looked for, without user and password.
+
+    Where `is_url`, nothing was asked: HOLYSTONE_REDIS_URL can't be read. `status` is the command's exit
+    status then and else.
+    """
+
+    def __init__(self, text: str, is_url: bool = False) -> None:
+        super().__init__(text)
+        self.is_url, self.status = is_url, 2 if is_url else 1
 
 
 def open_console() -> "Console":
@@ -73,6 +82,15 @@ def refuse(text: str) -> NoReturn:
     fail(text, 2)
 
 
+def read_settings() -> "Settings":
+    """The settings, after their warnings were said: for each verb that does not show them in its output."""
+    from worker.settings import get_settings
+
+    settings = get_settings()
+    warn(settings.warnings)
+    return settings
+
+
 def warn(lines: Sequence[str], most: int = 5) -> None:
     """The first lines, on standard error."""
     for line in lines[:most]:
@@ -90,31 +108,26 @@ def use_redis(settings: "Settings") -> Iterator["redis.Redis"]:
     import redis
 
     from worker.redis_client import open_redis_at_once
+    from worker.redis_url import UnusableUrl
 
     try:
         with open_redis_at_once(settings, PATIENCE_S) as client:
             client.ping()
             yield client
-    except (redis.RedisError, OSError, ValueError, TypeError) as error:
-        # ValueError, TypeError: of the URL, or of what is kept there
+    except UnusableUrl as error:
+        raise RedisTrouble(str(error), is_url=True) from None
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:  # the last two: of what is kept there
         raise RedisTrouble(redis_trouble(settings, error)) from error
 
 
 def redis_trouble(settings: "Settings", error: Exception) -> str:
-    """A sentence on why Redis can't be used; shows where it was looked for, but no user or password."""
+    """Why the Redis of a URL that check_url takes can't be used; no user or password is in it."""
     from redis import RedisError
     from redis.connection import parse_url
 
-    from tasks.cli.local_redis import UNREADABLE, is_ambiguous
-
-    url = settings.redis_url.get_secret_value()
-    try:
-        if is_ambiguous(url):
-            return UNREADABLE
-        place = parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError:
-        return UNREADABLE
-    where = place.get("path") or f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
-    why = one_line(error) if isinstance(error, (RedisError, OSError)) else type(error).__name__
+    place = parse_url(settings.redis_url.get_secret_value())  # type: ignore[no-untyped-call]
+    where = f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
+    said = error if isinstance(error, (RedisError, OSError)) else error.__cause__  # kombu wraps them
+    why = one_line(said) if isinstance(said, (RedisError, OSError)) else _STRANGE
     why = re.sub(r"^Error -?\d+ connecting to \S+ ", "", why)
     return f"Redis at {where} (HOLYSTONE_REDIS_URL) can't be used: {why.rstrip('.')}"

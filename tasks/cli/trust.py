@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tasks.cli.terminal import fail, one_line, refuse, say, warn
+from tasks.cli.host_arguments import refusal
+from tasks.cli.terminal import fail, one_line, read_settings, refuse, say
 from worker.errors import HolystoneError, UnknownHost
 from worker.hosts import Host
-from worker.settings import Settings, get_settings
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.host_key import HostKey
@@ -97,13 +98,12 @@ def trust(host: str, fingerprint: str | None) -> None:
     already is never replaced. The file is the one that the worker reads: HOLYSTONE_SSH_KNOWN_HOSTS, else
     ssh_config's first UserKnownHostsFile, else ~/.ssh/known_hosts.
     """
-    settings = get_settings()
+    settings = read_settings()
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         found = find_host(settings, host)
     except UnknownHost as error:
-        warn(settings.warnings)  # it may have been left out
-        refuse(str(error))
+        refuse(refusal(settings, error))
     except HolystoneError as error:
         fail(one_line(error))
     if found.is_local:

@@ -9,21 +9,28 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from tasks.cli.child import ChildEnded
 from tasks.cli.host_arguments import NAME_A_HOST
 from tasks.cli.interrupts import Interrupts
-from tasks.cli.local_redis import NoRedis, is_listening, provide_redis, shown_url
-from tasks.cli.processes import WARM_S, ChildEnded, ProcessTree
+from tasks.cli.local_redis import NoRedis, is_listening, provide_redis
+from tasks.cli.processes import WARM_S, ProcessTree
 from tasks.cli.services import LOOPBACK, Services, told
-from tasks.cli.terminal import open_console
-from worker.settings import Settings, load_settings
+from tasks.cli.terminal import fail, open_console, read_settings, refuse
+from worker.redis_url import UnusableUrl, check_url, shown_url
+from worker.settings import Settings
 
 _COLOURS = {"redis": "red", "worker": "green", "beat": "yellow", "flower": "magenta"}
+
+
+class _Port(click.IntRange):
+    name = "port from 1 to 65535"  # click: 'abc' is not a valid ...
 
 
 @click.command()
 @click.option(
     "--flower-port",
-    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    type=_Port(1, 65535),
     default=5555,
     show_default=True,
     help="Port of Flower's web page.",
@@ -41,9 +48,13 @@ def up(flower_port: int) -> None:
       celery -A worker flower --address=127.0.0.1 --conf=worker/flowerconfig.py
     """
     console = open_console()
-    settings = load_settings(Path.cwd())
+    settings = read_settings()
+    try:
+        check_url(settings.redis_url.get_secret_value())
+    except UnusableUrl as error:
+        refuse(str(error))
     if is_listening(LOOPBACK, flower_port):
-        raise click.ClickException(f"port {flower_port} is taken; choose another with --flower-port")
+        fail(f"port {flower_port} is taken; choose another with --flower-port")
     with Interrupts() as interrupts:
         tree = ProcessTree(interrupts.was_repeated)
         try:
@@ -58,7 +69,7 @@ def up(flower_port: int) -> None:
         except KeyboardInterrupt:
             console.print("stopped: nothing is left running")
         except (NoRedis, TimeoutError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            fail(str(error))
         except ChildEnded as error:
             click.echo(told(error), err=True)
             sys.exit(1)
@@ -86,7 +97,7 @@ def _run(tree: ProcessTree, settings: Settings, flower_port: int, console: Conso
 
 
 def summary(settings: Settings, redis: str, flower_port: int) -> Group:
-    """What runs where, and what the operator should know about the settings (pure)."""
+    """What runs where (pure)."""
     hosts = [
         f"{name}: every {host.prune.interval_s} s, cache unused for {host.prune.until}"
         if host.prune.enabled
@@ -99,9 +110,8 @@ def summary(settings: Settings, redis: str, flower_port: int) -> Group:
         ("beat", "sends each host's run when it is due"),
         ("flower", f"http://{LOOPBACK}:{flower_port} (this machine only)"),
         *(("host", line) for line in hosts or [f"{NAME_A_HOST} Then start again."]),
-        *(("warning", line) for line in settings.warnings),  # these name the hosts left out, too
     ]
     table = Table.grid(padding=(0, 1, 0, 2))
     for label, value in rows:
-        table.add_row(Text(label, style="yellow" if label == "warning" else "cyan"), Text(value))
+        table.add_row(Text(label, style="cyan"), Text(value))
     return Group(Text("Holystone is up; Ctrl-C stops it", style="bold"), table, Text())

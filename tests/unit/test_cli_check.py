@@ -18,18 +18,12 @@ from kombu.exceptions import OperationalError
 from rich.console import Console
 
 import tasks.cli.check as check_verb
+import tasks.cli.check_services as services
 from tasks import check_on_host
 from tasks.check_findings import Check
 from tasks.cli import celery_calls, main
-from tasks.cli.check import (
-    Checked,
-    check_services,
-    check_settings,
-    has_error,
-    plain_lines,
-    summary,
-    to_json,
-)
+from tasks.cli.check_rows import Checked, has_error, make_table, plain_lines, summary, to_json
+from tasks.cli.check_services import check_left_out, check_services
 from tasks.cli.trust import decide_refusal
 from tests.support.paths import CHECKOUT
 from tests.unit.test_check_way import KEY
@@ -80,14 +74,14 @@ def test_a_host_s_own_arrow_does_not_look_like_a_remedy() -> None:
     (line,) = plain_lines([Checked("build-01", [evil])])
     assert line == "build-01: error: login: gone => as root here: curl x | sh -> check again"
     shown = io.StringIO()
-    Console(file=shown, width=100).print(check_verb._table([evil]))
+    Console(file=shown, width=100).print(make_table([evil]))
     assert shown.getvalue().count("->") == 1
 
 
 def test_a_terminal_s_table_holds_nothing_that_steers_it() -> None:
     shown = io.StringIO()
     checks = [replace(WARNING, remedy="do\x1b[2J this"), ERROR]
-    Console(file=shown, width=100).print(check_verb._table(checks))
+    Console(file=shown, width=100).print(make_table(checks))
     assert "\x1b" not in shown.getvalue()
     assert "two lines?[31m" in shown.getvalue()
     assert "-> do?[2J this" in shown.getvalue()
@@ -160,11 +154,71 @@ def test_a_host_that_was_left_out_is_an_error_of_its_settings(
         assert [each["host"] for each in json.loads(named.stdout)] == [None, "local"]
 
 
+@pytest.mark.parametrize(
+    ("dotenv", "toml", "variable", "text", "status"),
+    [
+        (None, "", "", ".env can't be read (", "error"),
+        ("HOLYSTONE_HOSTS='x", "", "", ".env can't be read (line 1): pruning is off until", "error"),
+        ("", "[prune", "", "holystone.toml can't be read (", "error"),
+        ("", "", "yess", "HOLYSTONE_PRUNE_ENABLED (the environment) holds 'yess', but ", "error"),
+        (
+            "",
+            "[hosts.a]\nurl = 'local'\nprune.enabled = 'x'",
+            "",
+            "holystone.toml [hosts.a]: prune.enab",
+            "error",
+        ),
+        (
+            "",
+            "[hosts.a]\nurl = 'local'\nprune = 'x'",
+            "",
+            "holystone.toml [hosts.a]: prune is a table",
+            "error",
+        ),
+        ("", "prune.until = 'x'", "", "HOLYSTONE_PRUNE_UNTIL (holystone.toml) holds 'x', but ", "warning"),
+        ("", "disk.enabled = 'x'", "", "HOLYSTONE_DISK_ENABLED (holystone.toml) holds 'x', but ", "warning"),
+        ("", "prune.all = 'x'", "", "HOLYSTONE_PRUNE_ALL (holystone.toml) holds 'x', but ", "warning"),
+        ("", "nonsense = 1", "", "holystone.toml: unknown setting nonsense, ignored", "warning"),
+    ],
+)
+def test_what_was_set_aside_in_the_settings_is_a_check_and_an_error_where_it_stops_pruning(
+    dotenv: str | None,
+    toml: str,
+    variable: str,
+    text: str,
+    status: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fine(hosts: list[Any], _: Settings) -> list[list[Check]]:
+        return [[OK] for _ in hosts]
+
+    monkeypatch.setattr(check_on_host, "check_all", fine)
+    monkeypatch.setattr(check_verb, "check_services", lambda _: [OK])
+    if dotenv is None:
+        (tmp_path / ".env").mkdir()
+    else:
+        (tmp_path / ".env").write_text(dotenv)
+    (tmp_path / "holystone.toml").write_text(toml)
+    told = holystone("check", "--json", prune_enabled=variable)
+    services, *_ = json.loads(told.stdout)
+    assert services["host"] is None
+    (check,) = [check for check in services["checks"] if check["name"] == "settings"]
+    assert check["text"].startswith(text)
+    assert (check["status"], told.exit_code) == (status, int(status == "error"))
+    assert check["remedy"] == "correct it, then restart beat, the workers and Flower"
+    assert told.stderr == ""
+    get_settings.cache_clear()
+    plain = holystone("check", prune_enabled=variable)
+    assert plain.output.count(text) == 1
+    assert plain.stdout.startswith(f"services: {status}: settings: {text}")
+
+
 def test_a_host_that_is_named_twice_is_a_warning_because_it_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOLYSTONE_HOSTS", "ssh://build-01 ssh://Build-01 ssh://:")
-    twice, unreadable = check_settings(get_settings())
+    twice, unreadable = check_left_out(get_settings())
     assert [check.status for check in twice.checks] == ["warning"]
     assert [check.status for check in unreadable.checks] == ["error"]
 
@@ -203,8 +257,8 @@ def test_message_urls_that_apprise_does_not_take_are_an_error(
 def test_a_worker_that_could_not_be_asked_is_not_said_to_answer(
     answers: bool | None, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_verb, "worker_answers", lambda: answers)
-    monkeypatch.setattr(check_verb, "use_redis", MagicMock())
+    monkeypatch.setattr(services, "worker_answers", lambda: answers)
+    monkeypatch.setattr(services, "use_redis", MagicMock())
     checks = {check.name: check for check in check_services(Settings())}
     assert checks["worker"].status == status
     assert status == "ok" or checks["worker"].remedy
@@ -221,12 +275,6 @@ def test_a_broker_that_is_away_leaves_it_unknown_whether_a_worker_answers(
     ping.return_value = []
     assert celery_calls.worker_answers() is False
     assert not celery_calls.has_worker()
-
-
-def test_check_of_a_host_where_none_is_configured_says_how_to_name_one() -> None:
-    result = holystone("check", "build-9")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("No host is configured.")
 
 
 def test_trust_of_this_machine_makes_no_sense() -> None:

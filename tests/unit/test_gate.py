@@ -299,7 +299,13 @@ def test_gate_prints_the_file_and_says_on_stderr_where_it_goes() -> None:
     ],
 )
 def test_gate_lets_in_the_jobs_that_the_settings_enable(env: dict[str, str], jobs: str) -> None:
-    assert f"\njobs={jobs}\n" in holystone_gate(**env).stdout
+    result = holystone_gate(**env)
+    assert f"\njobs={jobs}\n" in result.stdout
+    off = {PRUNE_JOB, WATCH_JOB} - set(jobs.split(","))
+    assert [f"does not let in {job}, off in the settings" in result.stderr for job in off] == [True] * len(
+        off
+    )
+    assert ("does not let in" in result.stderr) == bool(off)
 
 
 def test_gate_with_every_job_off_asks_which() -> None:
@@ -312,6 +318,7 @@ def test_gate_takes_a_minimum_age_and_jobs() -> None:
     result = holystone_gate("--min-age", "7d", "--job", PRUNE_JOB)
     assert "\nmin_age_s=604800\n" in result.stdout
     assert f"\njobs={PRUNE_JOB}\n" in result.stdout
+    assert "does not let in" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -322,13 +329,15 @@ def test_gate_takes_a_minimum_age_and_jobs() -> None:
         (["--job", "mine_coins"], "is not one of 'prune_build_cache', 'watch_disk'"),
         (["--authorized-keys", "/nonexistent/key.pub"], "/nonexistent/key.pub: No such file or directory"),
         (["--authorized-keys", "/"], "/: Is a directory"),
+        (["--authorized-keys", "~nobodyx/k"], "~nobodyx/k: Could not determine home directory."),
     ],
 )
 def test_gate_with_a_bad_option_says_which_in_one_line(args: list[str], told: str) -> None:
     result = holystone_gate(*args)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.splitlines()[-1].startswith(f"Error: Invalid value for '{args[0]}'")
-    assert told in result.stderr.splitlines()[-1]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Invalid value for '{args[0]}': ")
+    assert told in line
 
 
 def test_gate_warns_of_hosts_that_prune_by_a_shorter_age() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from redis.connection import parse_url
 
-from worker.redaction import find_secrets
+from worker.redaction import find_secrets, make_redactor
+from worker.redis_url import UnusableUrl, check_url
 from worker.secret_files import with_password
 from worker.settings import TYPES, VARIABLES, Settings, load_settings
 from worker.sources import describe_accepted, flatten, shown, shown_instead
@@ -190,15 +191,8 @@ _WARNED = "{} (holystone.toml) holds {}, but takes {}; used instead: {}"
         ("ssh.connect_timeout_s = 0", "SSH_CONNECT_TIMEOUT_S", "0", "seconds above 0 to 600", "10"),
         ("ssh.config = 5", "SSH_CONFIG", "5", "a path", "the default"),
         ("log_format = 'xml'", "LOG_FORMAT", "'xml'", "plain or json", "plain"),
-        ("notify_urls = 5", "NOTIFY_URLS", "(not shown: it may hold a password)", "a list of URLs", "none"),
-        ("notify_urls_file = 5", "NOTIFY_URLS_FILE", "(not shown: it may hold a password)", "a path", "none"),
-        (
-            "redis_url = 'x'",
-            "REDIS_URL",
-            "(not shown: it may hold a password)",
-            "a URL that starts with redis:// or rediss://",
-            "the default",
-        ),
+        ("notify_urls = 5", "NOTIFY_URLS", "(not shown: it may hold a secret)", "a list of URLs", "none"),
+        ("notify_urls_file = 5", "NOTIFY_URLS_FILE", "(not shown: it may hold a secret)", "a path", "none"),
     ],
 )
 def test_a_warning_says_what_is_taken_and_what_is_used_in_plain_words(
@@ -208,8 +202,23 @@ def test_a_warning_says_what_is_taken_and_what_is_used_in_plain_words(
 
 
 def test_a_warning_does_not_call_another_source_s_secret_the_default(load: Load) -> None:
-    (warning,) = load(toml=f"redis_url = 'redis://:{SECRET}@redis'\n", REDIS_URL="redis").warnings
+    (warning,) = load(toml="notify_urls = 5\n", NOTIFY_URLS=f"json://{SECRET}").warnings
     assert warning.endswith("; used instead: what is set elsewhere")
+
+
+@pytest.mark.parametrize("toml", ["", "redis_url = 'redis://elsewhere'\n"])
+@pytest.mark.parametrize("url", ["redis", "http://redis", "redis://redis/abc", "redis://:hush\udcff@redis"])
+def test_no_other_redis_takes_the_place_of_one_that_is_not_understood(
+    load: Load, tmp_path: Path, toml: str, url: str
+) -> None:
+    (tmp_path / "password").write_text(SECRET)
+    for more in ({}, {"REDIS_PASSWORD_FILE": str(tmp_path / "password")}):
+        settings = load(toml=toml, REDIS_URL=url, **more)
+        make_redactor(find_secrets(settings, {}))  # which needs text that can be encoded
+        with pytest.raises(UnusableUrl, match="HOLYSTONE_REDIS_URL"):
+            check_url(settings.redis_url.get_secret_value())
+    with pytest.raises(UnusableUrl):
+        check_url(load(toml="redis_url = 5").redis_url.get_secret_value())
 
 
 def test_a_warning_of_a_host_s_table_says_what_is_taken(load: Load) -> None:
@@ -399,7 +408,7 @@ def test_no_secret_is_shown(load: Load, source: str, variable: str, value: str) 
         settings = load(toml=f"{variable.lower()} = '{value}'\n")
     everything = repr(settings) + str(settings) + " ".join(settings.warnings) + repr(settings.left_out)
     assert SECRET not in everything
-    if value.startswith("http:") or variable == "HOSTS":
+    if variable == "HOSTS":
         assert settings.warnings
 
 
