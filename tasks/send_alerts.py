@@ -44,16 +44,21 @@ def send_alerts(self: Task, positions: list[int] | None = None) -> dict[str, obj
     "waits_s", seconds, where it put itself off because more alerts come. Raises celery's Retry.
 
     What was taken is sent by this task alone, and again where it was killed. A URL that did not take the
-    message gets it again, up to _RETRIES times: `positions` are those of such URLs, None for all. A worker
-    without URLs leaves the alerts to one that has some.
+    message gets it again, up to _RETRIES times: `positions` are those of such URLs, None for all (a URL holds
+    tokens, and arguments are shown). A worker without URLs leaves the alerts to one that has some.
     """
     settings, task_id = get_settings(), str(self.request.id)
-    if not settings.notify_urls:
-        return {"alerts": 0, "delivered": False}
     with open_redis(settings) as client:
         alerts = Alerts(client)
-        wait_s = decide_wait_s(alerts.waiting(), time.time(), settings.notify_join_s)
-        if wait_s and not alerts.has_taken(task_id):
+        has_taken = alerts.has_taken(task_id)
+        if not settings.notify_urls:
+            if has_taken and self.request.retries < _RETRIES:
+                raise self.retry(countdown=_RETRY_AFTER_S, max_retries=_RETRIES)
+            return {"alerts": 0, "delivered": False}
+        waiting = [] if has_taken else alerts.waiting()
+        wait_s = decide_wait_s(waiting, time.time(), settings.notify_join_s)
+        # Beat's message expires, and its retries and second deliveries with it: it takes nothing.
+        if wait_s or (waiting and self.request.expires):
             self.apply_async(countdown=countdown_s(wait_s))
             return {"alerts": 0, "delivered": False, "waits_s": round(wait_s, 1)}
         told = alerts.take(task_id)

@@ -17,16 +17,29 @@ KEY = "holystone:alerts"
 ALERT_AFTER_FAILURES = 3  # in a row
 MAX_WAIT_JOINS = 15  # an alert is sent after this many times `notify_join_s`, even while others keep coming
 MOST_LINES, LONGEST_LINE = 10, 160  # Discord takes 2,000 characters
-KEPT_S = 7 * 86_400  # what nobody asks for any more is not kept for ever
+KEPT_S = 7 * 86_400  # alerts that no worker sends
+FAILING_KEPT_S = 2 * 366 * 86_400  # of a host that is no longer served; longer than any interval
 LONGEST_COUNTDOWN_S = 30
 # Applies a Change and queues its alert in one step, so that neither a killed worker nor a lost answer leaves
 # one without the other. Returns how many alerts are queued then, -1 where it is no news.
 _CHANGE = """
-local command, member, members, alert, kept_s, queue_kept_s = unpack(ARGV)
-local changed = redis.call(command, KEYS[1], member)
-if command == 'sadd' and kept_s ~= '' then redis.call('expire', KEYS[1], kept_s) end
-if changed == 0 then return -1 end
-if members ~= '' and redis.call('scard', KEYS[1]) ~= tonumber(members) then return -1 end
+local command, member, alert, kept_s, queue_kept_s = unpack(ARGV)
+local among, before = {}, redis.call('scard', KEYS[1])
+for at = 6, #ARGV do among[ARGV[at]] = true end
+for _, other in ipairs(next(among) and redis.call('smembers', KEYS[1]) or {}) do
+  if not among[other] then redis.call('srem', KEYS[1], other) end
+end
+local news = redis.call(command, KEYS[1], member) == 1
+if next(among) then
+  local after = redis.call('scard', KEYS[1])
+  if command == 'sadd' then
+    redis.call('expire', KEYS[1], kept_s)
+    news = news and after == 1
+  else
+    news = before > 0 and after == 0
+  end
+end
+if not news then return -1 end
 if alert == '' then return 0 end
 local queued = redis.call('rpush', KEYS[2], alert)
 redis.call('expire', KEYS[2], queue_kept_s)
@@ -121,14 +134,13 @@ def note_failure(
         return
     told = f"{job} failed {ALERT_AFTER_FAILURES} times in a row. {text}"
     alert = Alert(FAILING, host, told, now)
-    change = Change(_failing(host), job, True, members=1, kept_s=_failing_kept_s(settings, host))
-    note_change(client, settings, change, alert)
+    note_change(client, settings, _failing(settings, host, job, True), alert)
 
 
 def note_working(client: redis.Redis, settings: Settings, host: str, job: str, now: float) -> None:
     """A job has succeeded: an alert, if it was the last job failing on the host."""
     alert = Alert(BACK, host, f"{job} works again.", now)
-    note_change(client, settings, Change(_failing(host), job, False, members=0), alert)
+    note_change(client, settings, _failing(settings, host, job, False), alert)
 
 
 def note_disk(client: redis.Redis, settings: Settings, above: bool, alert: Alert) -> bool:
@@ -136,29 +148,24 @@ def note_disk(client: redis.Redis, settings: Settings, above: bool, alert: Alert
     return note_change(client, settings, Change(ABOVE, alert.host, above), alert)
 
 
-def _failing(host: str) -> str:
-    return f"holystone:failing:{host}"
-
-
-def _failing_kept_s(settings: Settings, host: str) -> int:
-    """Longer than from one failure to the next, so that none is news again; not for ever, or a job that was
-    switched off while it failed would mute its host's alerts."""
+def _failing(settings: Settings, host: str, job: str, is_in: bool) -> "Change":
+    """A job of a host fails, or no longer. One that was switched off while it failed counts no more."""
     known = settings.fleet.get(host)
-    intervals = [known.policy_of(job).interval_s for job in TABLE_OF] if known else []
-    return max([KEPT_S, *(3 * interval_s for interval_s in intervals)])
+    enabled = [each for each in TABLE_OF if known is None or known.policy_of(each).enabled]
+    return Change(f"holystone:failing:{host}", job, is_in, among=(job, *enabled))
 
 
 class Change(NamedTuple):
-    """`member` enters or leaves a set in Redis: news, with `members` only if so many are in it then.
+    """`member` enters or leaves a set in Redis, which is news.
 
-    Where one enters, the set is kept for `kept_s` seconds from then on; None: for ever.
+    With `among`, what is in the set and not among these leaves it too, and news is only that the set is no
+    longer empty, or empty again. Such a set is kept for FAILING_KEPT_S.
     """
 
     key: str
     member: str
     is_in: bool
-    members: int | None = None
-    kept_s: int | None = None
+    among: tuple[str, ...] = ()
 
 
 def note_change(client: redis.Redis, settings: Settings, change: Change, alert: Alert) -> bool:
@@ -168,9 +175,8 @@ def note_change(client: redis.Redis, settings: Settings, change: Change, alert: 
     raises where that task can't be sent; then beat's next `send-alerts` delivers them.
     """
     text = json.dumps(asdict(alert)) if settings.notify_urls else ""
-    members, kept_s = ("" if value is None else str(value) for value in (change.members, change.kept_s))
     command = "sadd" if change.is_in else "srem"
-    argv = (command, change.member, members, text, kept_s, str(KEPT_S))
+    argv = (command, change.member, text, str(FAILING_KEPT_S), str(KEPT_S), *change.among)
     queued = cast(int, client.eval(_CHANGE, 2, change.key, KEY, *argv))
     if queued == 1:
         current_app.send_task(ALERTS_TASK, countdown=countdown_s(settings.notify_join_s))

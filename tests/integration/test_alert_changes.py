@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +15,7 @@ import redis as redis_py
 from tests.support.redis_server import RedisServer
 from worker.alerts import KEY, Alert, Alerts, note_disk, note_failure, note_working
 from worker.disk_memory import Disks
-from worker.policies import PRUNE_JOB
+from worker.policies import PRUNE_JOB, WATCH_JOB
 from worker.settings import Settings, load_settings
 
 
@@ -33,6 +35,7 @@ def test_an_early_prune_is_claimed_by_one_task_however_often_it_asks(client: red
     assert not disks.claim_early_prune("h", "a", 60)
 
 
+ANY_ALERT = json.dumps(asdict(Alert("back", "other", "text", 1.0)))
 ALERT = Alert("disk full", "h", "86 % in use", 1_750_000_000.0)
 
 
@@ -70,23 +73,31 @@ def test_without_a_service_a_change_is_known_and_nothing_is_queued(client: redis
     assert Alerts(client).waiting() == []
 
 
-def test_a_job_that_no_longer_runs_does_not_mute_its_host_for_ever(client: redis_py.Redis) -> None:
-    settings, key = Settings(), "holystone:failing:h"
-    note_failure(client, settings, "h", "switched off", 3, "text", 1.0)
-    client.expire(key, 100)
-    note_working(client, settings, "h", "works", 2.0)
-    assert ttl(client, key) <= 100
-    note_failure(client, settings, "h", "switched off", 4, "text", 3.0)
-    assert ttl(client, key) > 100
-
-
-def test_a_host_that_is_seldom_visited_is_told_of_once_and_its_return_too(
+def test_a_job_that_is_switched_off_while_it_fails_does_not_mute_its_host(
     client: redis_py.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def texts() -> list[str]:
+        return [alert.text for alert in Alerts(client).waiting()][1:]
+
+    client.rpush(KEY, ANY_ALERT)  # so that no task is sent
     monkeypatch.setenv("HOLYSTONE_HOSTS", "local")
-    monkeypatch.setenv("HOLYSTONE_PRUNE_INTERVAL_S", str(30 * 86_400))
-    note_failure(client, load_settings(tmp_path), "local", PRUNE_JOB, 3, "text", 1.0)
-    assert ttl(client, "holystone:failing:local") > 60 * 86_400
+    monkeypatch.setenv("HOLYSTONE_NOTIFY_URLS", "json://127.0.0.1:9/x")
+    for job in (PRUNE_JOB, WATCH_JOB):
+        note_failure(client, load_settings(tmp_path), "local", job, 3, "text", 1.0)
+    monkeypatch.setenv("HOLYSTONE_PRUNE_ENABLED", "false")
+    settings = load_settings(tmp_path)
+    for _ in range(2):
+        note_working(client, settings, "local", WATCH_JOB, 2.0)
+    expected = [f"{PRUNE_JOB} failed 3 times in a row. text", f"{WATCH_JOB} works again."]
+    assert texts() == expected
+    for failures in (3, 4):
+        note_failure(client, settings, "local", WATCH_JOB, failures, "text", 3.0)
+    assert texts() == [*expected, f"{WATCH_JOB} failed 3 times in a row. text"]
+
+
+def test_what_is_known_of_a_failing_host_outlasts_the_longest_interval(client: redis_py.Redis) -> None:
+    note_failure(client, Settings(), "h", PRUNE_JOB, 3, "text", 1.0)
+    assert 366 * 86_400 < ttl(client, "holystone:failing:h") < 3 * 366 * 86_400
 
 
 def test_alerts_that_no_worker_sends_are_not_kept_for_ever(client: redis_py.Redis) -> None:
@@ -98,11 +109,11 @@ def test_alerts_that_no_worker_sends_are_not_kept_for_ever(client: redis_py.Redi
 def test_of_two_jobs_that_fail_on_a_host_the_first_and_the_last_are_told_of(client: redis_py.Redis) -> None:
     settings = Settings(notify_urls=("json://127.0.0.1:9/x",))
     client.rpush("holystone:alerts", "{}")  # so that no task is sent
-    for job in ("a", "b"):
+    for job in (PRUNE_JOB, WATCH_JOB):
         note_failure(client, settings, "h", job, 3, "text", 1.0)
-    for job in ("a", "b"):
+    for job in (PRUNE_JOB, WATCH_JOB):
         note_working(client, settings, "h", job, 2.0)
     assert [alert.text for alert in Alerts(client).waiting()] == [
-        "a failed 3 times in a row. text",
-        "b works again.",
+        f"{PRUNE_JOB} failed 3 times in a row. text",
+        f"{WATCH_JOB} works again.",
     ]

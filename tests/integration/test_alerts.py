@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,37 @@ def test_a_message_that_was_taken_is_not_sent_again_though_redis_went_away(
     monkeypatch.setattr(Alerts, "done", lost)
     assert send(redis, monkeypatch, good.url) == {"alerts": 1, "delivered": True}
     assert len(good.posts) == 1
+
+
+def test_what_was_taken_waits_for_a_worker_that_has_urls(
+    redis: RedisServer, inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, _ = inboxes
+    alert = json.dumps(asdict(Alert(FAILING, "a", "out of order", 0)))
+    redis.client().rpush(f"{KEY}:retried", alert)
+    settings = [Settings(redis_url=redis.url), Settings(redis_url=redis.url, notify_urls=[good.url])]
+    monkeypatch.setattr("tasks.send_alerts.get_settings", lambda: settings.pop(0))
+    assert send_alerts.apply(task_id="retried").get() == {"alerts": 1, "delivered": True}
+    assert len(good.posts) == 1
+
+
+def test_a_message_that_expires_takes_no_alert_but_has_another_sent(
+    redis: RedisServer, inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, _ = inboxes
+    sent: list[dict[str, object]] = []
+    monkeypatch.setattr(send_alerts, "apply_async", lambda **options: sent.append(options))
+    redis.client().rpush(KEY, json.dumps(asdict(Alert(FAILING, "a", "out of order", 0))))
+    settings = Settings(redis_url=redis.url, notify_urls=[good.url])
+    monkeypatch.setattr("tasks.send_alerts.get_settings", lambda: settings)
+    expires = datetime.now(UTC) + timedelta(minutes=5)
+    send_alerts.push_request(id="beat", expires=expires.isoformat(), retries=0)
+    try:
+        assert send_alerts.run() == {"alerts": 0, "delivered": False, "waits_s": 0}
+    finally:
+        send_alerts.pop_request()
+    assert (sent, good.posts) == ([{"countdown": 0}], [])
+    assert [alert.host for alert in Alerts(redis.client()).waiting()] == ["a"]
 
 
 def test_what_a_killed_worker_had_taken_is_sent_though_others_wait(
