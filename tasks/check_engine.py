@@ -82,7 +82,9 @@ def _judge_collection(engine: Engine, server: _Version | None, builder: _Version
         text = (
             "before Engine 28.2 it is off, unless daemon.json there switches it on, which can't be read here"
         )
-        remedy = "upgrade to 28.2 or later; or, to see it here, install buildx 0.11 or later there"
+        remedy = "upgrade to 28.2 or later"
+        if builder is None or builder < _GC_LISTED:
+            remedy += "; or, to see it here, install buildx 0.11 or later there"
         return [Check(name, "warning", text, remedy)]
     return []  # on by default
 

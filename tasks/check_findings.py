@@ -79,15 +79,15 @@ def judge_clock(before: datetime, engine_now: datetime | None, after: datetime) 
     return Check("clock", "warning", text, "set both clocks by NTP: timedatectl set-ntp true")
 
 
-def judge_notifications(services: Sequence[str], taken: Sequence[bool]) -> list[Check]:
-    """notifications: whether Apprise takes each URL, by its service, for all else of it may be a token; no
+def judge_notifications(services: Sequence[str], accepted: Sequence[bool]) -> list[Check]:
+    """notifications: whether Apprise accepts each URL, by its service, for all else of it may be a token; no
     line where there is none."""
     if not services:
         return []
     bad = [
         f"number {at}" if service == "unknown" else f"number {at} ({service}://…)"
-        for at, (service, is_taken) in enumerate(zip(services, taken, strict=True), 1)
-        if not is_taken
+        for at, (service, is_accepted) in enumerate(zip(services, accepted, strict=True), 1)
+        if not is_accepted
     ]
     if not bad:
         return [Check("notifications", "ok", f"{len(services)} URL{'' if len(services) == 1 else 's'}")]

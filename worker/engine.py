@@ -22,7 +22,7 @@ class Engine:
     """A Docker engine and the CLI that speaks to it. `builder` is `buildx 0.13.1` or `classic`.
 
     `gc_rules` counts the rules of the engine's own garbage collection, as its builder lists them; None where
-    it lists nothing. Only buildx from 0.11 on lists them.
+    that was not read. A buildx before 0.11 lists none, whatever the engine has.
     """
 
     id: str

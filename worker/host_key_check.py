@@ -10,7 +10,7 @@ _CERTIFICATES = [f"{algorithm}-cert-v01@openssh.com" for algorithm in algorithms
 
 
 class Client(asyncssh.SSHClient):
-    """This side of a connection, and what it made of the host's key.
+    """This side of a connection: what it made of the host's key, and that it hears its peer out.
 
     What a peer says when it hangs up, asyncssh raises as if it were this side's own verdict, even before the
     peer has shown a key.

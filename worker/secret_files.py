@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from worker.hosts import split_list
 from worker.sources import PREFIX
 
-# What no path holds: lines, PEM in one line, base64 without it.
-_KEY = re.compile(r"[\r\n]|-----BEGIN |\A[A-Za-z0-9+][A-Za-z0-9+/=]{59,}\Z")
+# What hardly any path is: lines, PEM in one line, base64 without it.
+_KEY = re.compile(r"[\r\n]|-----BEGIN |\A(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9+][A-Za-z0-9+/=]{59,}\Z")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def read_secret_files(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 def holds_key(text: str) -> bool:
     """Whether it may be a private key itself, where its file should be named (pure)."""
-    return _KEY.search(text) is not None
+    return _KEY.search(text.strip(" \t'\"")) is not None
 
 
 def _read(path: Path) -> tuple[str, str | None]:

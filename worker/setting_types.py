@@ -50,7 +50,6 @@ def _accepts(words: str) -> WithJsonSchema:
 
 Age = Annotated[
     str,
-    BeforeValidator(_no_bool),
     BeforeValidator(str),
     AfterValidator(to_until),
     _accepts("an age above zero, such as 30m, 24h, 7d, 1w or 3600 (seconds)"),

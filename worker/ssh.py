@@ -140,7 +140,7 @@ def _wanted(host: Host, settings: Settings) -> dict[str, Any]:
         "keepalive_interval": _KEEPALIVE_S,
         "keepalive_count_max": 3,
         "login_timeout": settings.ssh_connect_timeout_s,
-        "client_factory": Client,
+        "client_factory": Client,  # for get_server_host_key; connect_checked brings its own
         "agent_forwarding": False,  # whatever ssh_config says: a host has no business with our agent
     }
     if host.user:

@@ -49,9 +49,21 @@ def test_a_key_in_its_file_s_place_is_set_aside_with_a_line_that_does_not_hold_i
     assert "-----" not in repr(settings)
 
 
+@pytest.mark.parametrize("around", ["", " ", "'", '"'])
+def test_a_key_is_one_in_quotes_too(around: str) -> None:
+    assert holds_key(f"{around}{KEYS['in base64']}{around}")
+
+
 @pytest.mark.parametrize(
     "path",
-    ["id_ed25519", "~/.ssh/id_ed25519", "/run/secrets/ssh key", "keys/" + "a" * 60 + ".pem", "/" + "a/" * 99],
+    [
+        "id_ed25519",
+        "~/.ssh/id_ed25519",
+        "/run/secrets/ssh key",
+        "keys/" + "a" * 60 + ".pem",
+        "/" + "a/" * 99,
+        "ssh/fleets/production/europe/frankfurt/datacenter1/worker/identity",
+    ],
 )
 def test_a_path_is_no_key(path: str) -> None:
     assert not holds_key(path)
