@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,16 +17,27 @@ import pytest
 
 from tests.support.build_cache import cache_bytes, wait_until_unused_for
 from tests.support.compose_host import PROJECT, ComposeHost
-from tests.support.paths import CHECKOUT
-from tests.support.processes import descendants
+from tests.support.compose_stack import (
+    PASSWORD,
+    REDIS_PASSWORD,
+    UNHEALTHY_WITHIN_S,
+    finished_runs,
+    flower,
+    flower_answers,
+    hanging,
+    processes_of,
+    prune_by_hand,
+    redis_cli,
+    result_of,
+    stored_results,
+    wait_for_health,
+    wait_for_report,
+)
+from tests.support.pages import OPERATIONS, command_blocks, section
 from tests.support.requirements import require_docker_host
 from tests.support.waiting import wait_until
 from worker.limits import GRACE_S
-from worker.settings import Settings
 
-FLOWER = 5555
-PASSWORD = "admin:long-and-secret"
-REDIS_PASSWORD = "p@ss/w:rd %\"x\\y' é#"
 TOKEN = "message-token-and-secret"
 UID = 10001
 SERVICES = ("redis", "beat", "worker", "flower")
@@ -66,73 +77,6 @@ def stack(host: ComposeHost) -> ComposeHost:
     host.compose("up", "--detach", "--no-build")
     wait_until(lambda: flower_answers(host), 60, "Flower to answer", detail=lambda: host.compose("logs"))
     return host
-
-
-def flower(host: ComposeHost, path: str, user: str | None = PASSWORD) -> tuple[int, str]:
-    token = base64.b64encode((user or "").encode()).decode()
-    return host.get(FLOWER, path, {"Authorization": f"Basic {token}"} if user else {})
-
-
-def flower_answers(host: ComposeHost) -> bool:
-    try:
-        return flower(host, "/healthcheck")[0] == 200
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def redis_cli(host: ComposeHost, *argv: str) -> str:
-    return host.exec("redis", "redis-cli", *argv, env={"REDISCLI_AUTH": REDIS_PASSWORD})
-
-
-def prune_by_hand(host: ComposeHost, until: str = "24h") -> str:
-    """The id of a run that the worker is sent."""
-    kwargs = json.dumps({"host": host.address, "until": until})
-    return host.exec(
-        "worker", "celery", "-A", "worker", "call", "tasks.prune_build_cache", "--kwargs", kwargs
-    )
-
-
-def stored_results(host: ComposeHost) -> dict[str, str]:
-    """What Redis holds of finished runs, by key."""
-    keys = redis_cli(host, "--raw", "keys", "celery-task-meta-*").split()
-    texts = redis_cli(host, "--raw", "mget", *keys).splitlines() if keys else []
-    return {
-        key: text
-        for key, text in zip(keys, texts, strict=True)
-        if text and json.loads(text)["status"] in ("SUCCESS", "FAILURE")
-    }
-
-
-def wait_for_report(host: ComposeHost, task: str, timeout_s: float) -> dict[str, Any]:
-    """The report of a run, from Redis."""
-    text = wait_until(
-        lambda: stored_results(host).get(f"celery-task-meta-{task}"),
-        timeout_s,
-        "the report",
-        poll_s=1,
-        detail=lambda: host.compose("logs", "--tail", "100"),
-    )
-    meta = json.loads(text or "")
-    assert meta["status"] == "SUCCESS", meta
-    report: dict[str, Any] = meta["result"]
-    return report
-
-
-def wait_for_health(host: ComposeHost, service: str, expected: str, timeout_s: float = 90) -> None:
-    wait_until(
-        lambda: host.inspect(service, "{{.State.Health.Status}}") == expected,
-        timeout_s,
-        f"{service} to be {expected}",
-        poll_s=0.5,
-        detail=lambda: host.inspect(service, "{{json .State}}"),
-    )
-
-
-def processes_of(host: ComposeHost, service: str) -> list[int]:
-    """The pids, as seen from here, of a container: what its init started first."""
-    command = "sh -euc" if service == "redis" else f"celery -A worker {service}"
-    (init,) = host.pids(f"docker-init -- {command}")
-    return descendants(init)
 
 
 @pytest.mark.parametrize("secret", ["redis_password", "flower_basic_auth", "notify_urls"])
@@ -268,7 +212,41 @@ def test_redis_keeps_what_it_remembers(stack: ComposeHost) -> None:
 
 
 def test_a_stop_waits_longer_than_a_run_may_take(stack: ComposeHost) -> None:
-    assert int(stack.inspect("worker", "{{.Config.StopTimeout}}")) >= Settings().prune_timeout_s + GRACE_S
+    assert int(stack.inspect("worker", "{{.Config.StopTimeout}}")) == TIMEOUT_S + 60 > TIMEOUT_S + GRACE_S
+
+
+@pytest.mark.parametrize(
+    ("env", "period"),
+    [
+        ({"HOLYSTONE_PRUNE_TIMEOUT_S": "900"}, "16m0s"),
+        ({"HOLYSTONE_PRUNE_TIMEOUT_S": ""}, "3m0s"),
+        ({"STOP_GRACE_PERIOD": "20m"}, "20m0s"),
+    ],
+)
+def test_a_stop_waits_by_the_limit_unless_it_is_told_how_long(
+    host: ComposeHost, env: dict[str, str], period: str
+) -> None:
+    services = json.loads(host.compose("config", "--format", "json", env=env))["services"]
+    assert services["worker"]["stop_grace_period"] == period
+
+
+def test_the_command_of_the_docs_works_in_the_worker(stack: ComposeHost) -> None:
+    def holystone(*args: str) -> str:
+        return stack.exec("worker", "holystone", *args)
+
+    gate = holystone("gate")
+    assert gate.startswith("#!/bin/sh\n")
+    assert "\nmin_age_s=3600\n" in gate
+    services, checked = json.loads(holystone("check", "--json"))
+    assert {check["status"] for check in services["checks"]} == {"ok"}
+    assert checked["host"] == stack.address
+    holystone("pause", stack.address, "--for", "2h", "--by", "ci")
+    try:
+        assert "paused" in holystone("hosts")
+        assert wait_for_report(stack, prune_by_hand(stack), 30)["outcome"] == "skipped"
+    finally:
+        holystone("resume", stack.address)
+    assert "paused" not in holystone("hosts")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -276,14 +254,19 @@ def test_a_service_that_works_is_healthy(stack: ComposeHost, service: str) -> No
     wait_for_health(stack, service, "healthy")
 
 
-def test_a_beat_that_hangs_is_unhealthy(stack: ComposeHost) -> None:
-    wait_for_health(stack, "beat", "healthy")
-    beat = processes_of(stack, "beat")[0]
-    os.kill(beat, signal.SIGSTOP)
-    try:
-        wait_for_health(stack, "beat", "unhealthy")
-    finally:
-        os.kill(beat, signal.SIGCONT)
+def test_what_hangs_is_unhealthy_in_time(stack: ComposeHost) -> None:
+    def wait_until_unhealthy(service: str, since: float) -> None:
+        wait_for_health(stack, service, "unhealthy", UNHEALTHY_WITHIN_S[service] - time.monotonic() + since)
+
+    for service in SERVICES:
+        wait_for_health(stack, service, "healthy")
+    # All at once, as it takes a minute; but Redis after beat, which would be healthy without it.
+    with hanging(stack, "beat", "flower", "worker") as since:
+        wait_until_unhealthy("beat", since)
+        wait_until_unhealthy("flower", since)
+        with hanging(stack, "redis") as redis_since:
+            wait_until_unhealthy("redis", redis_since)
+            wait_until_unhealthy("worker", since)
 
 
 def test_the_services_start_without_a_warning(stack: ComposeHost) -> None:
@@ -340,6 +323,23 @@ def test_a_restart_of_redis_during_a_prune_loses_nothing(stack: ComposeHost) -> 
     assert stack.inspect("worker", "{{.RestartCount}}") == "0"
 
 
+def test_a_stop_lets_a_running_prune_end(stack: ComposeHost) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        with stack.held_prune() as is_held:
+            task = prune_by_hand(stack)
+            wait_until(is_held, 30, "the prune to begin", detail=lambda: stack.compose("logs", "worker"))
+            stop = thread.submit(stack.compose, "stop", "worker")
+            wait_until(
+                lambda: "Warm shutdown" in stack.compose("logs", "worker"), 30, "the worker to be told to end"
+            )
+            assert not stop.done()
+        stop.result()
+
+    assert stack.inspect("worker", "{{.State.Status}} {{.State.ExitCode}}") == "exited 0"
+    assert json.loads(stored_results(stack)[f"celery-task-meta-{task}"])["result"]["outcome"] == "done"
+    stack.compose("up", "--detach", "--no-build")
+
+
 def test_a_run_whose_worker_container_was_killed_is_done_again_and_no_result_is_lost(
     stack: ComposeHost,
 ) -> None:
@@ -376,7 +376,7 @@ def test_a_service_that_crashes_is_started_again(stack: ComposeHost, service: st
 
 
 def test_a_backup_as_the_docs_say_brings_everything_back(stack: ComposeHost) -> None:
-    back_up, restore = commands_of("Back up")
+    back_up, restore = command_blocks(section(OPERATIONS, "Back up"))
     before = stored_results(stack)
     assert before
 
@@ -390,20 +390,28 @@ def test_a_backup_as_the_docs_say_brings_everything_back(stack: ComposeHost) -> 
     assert f"celery-task-meta-{later}" not in after
 
 
-def commands_of(heading: str) -> list[str]:
-    """The blocks of commands below a heading of docs/operations.md."""
-    text = (CHECKOUT / "docs/operations.md").read_text()
-    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
-    return re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+def test_a_host_is_set_up_as_the_docs_say(stack: ComposeHost) -> None:
+    page = section(OPERATIONS, "A host in five minutes")
+    alone, _, with_compose = page.partition("\n### ")
+    make_login, _, install, _ = command_blocks(alone)
+    make_gate, trust_and_check, restart = command_blocks(with_compose)
+    (url,) = re.findall(r'HOLYSTONE_HOSTS="(.+?)"', page)
+    stack.add_host(url, UID)
 
+    stack.run("sh", "-ec", make_login)
+    stack.on_terminal(make_gate)
+    stack.run("sh", "-ec", f"cd {PROJECT}\n{install}")
+    shown = stack.on_terminal(trust_and_check, "yes\n")
+    assert "was added" in shown
+    assert re.search(r"^ +ok +login +as holystone\b", shown, re.MULTILINE), shown
+    assert re.search(r"^ +ok +gate ", shown, re.MULTILINE), shown
+    assert "would reclaim" in stack.on_terminal(restart)
 
-def finished_runs(host: ComposeHost) -> list[dict[str, Any]]:
-    runs = json.loads(flower(host, "/api/tasks")[1]).values()
-    return [run for run in runs if run["state"] in ("SUCCESS", "FAILURE")]
+    def its_reports() -> list[dict[str, Any]]:
+        reports = [json.loads(text)["result"] for text in stored_results(stack).values()]
+        return [
+            each for each in reports if each.get("host") == "build-01" and each.get("trigger") == "schedule"
+        ]
 
-
-def result_of(host: ComposeHost, task: str) -> dict[str, Any] | None:
-    """The report of a finished task, None while it runs."""
-    answer = json.loads(flower(host, f"/api/task/result/{task}")[1])
-    assert answer["state"] != "FAILURE", answer
-    return answer["result"] if answer["state"] == "SUCCESS" else None
+    report = wait_until(its_reports, 60, "beat's first run", detail=lambda: stack.compose("logs"))[0]
+    assert report["outcome"] == "done"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import http.client
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ exec /usr/bin/docker "$@"
 _OWN_NETWORK = r"""
 busybox ip link set lo up
 busybox ip address add "$1/32" dev lo
-/usr/sbin/sshd -f /etc/holystone/sshd_config -o ListenAddress="$1" -o Port=22 -E /var/log/sshd.log
+/usr/sbin/sshd -f /etc/holystone/sshd_config -o ListenAddress="$1" -o Port=22 -E /var/log/sshd.log \
+  -o 'AuthorizedKeysFile=.ssh/authorized_keys /etc/holystone/authorized_keys'
 exec dockerd --cgroup-parent="$2" </dev/null >>/var/log/dockerd.log 2>&1
 """
 
@@ -94,11 +96,20 @@ class ComposeHost(DockerHost):
         folder = self.project / name
         folder.mkdir()
         shutil.copy(self.identity, folder / "id_ed25519")
+        (folder / "id_ed25519.pub").write_text(f"{public_key(self.identity)}\n")
         host_key = public_key(self.scratch / "etc/host_key")
         (folder / "known_hosts").write_text(f"{self.address} {host_key}\n")
         for path in (folder, *folder.iterdir()):
             os.chown(path, uid, uid)
             path.chmod(0o700 if path.is_dir() else 0o600)
+
+    def add_host(self, url: str, uid: int) -> None:
+        """Name `url` in .env too. It leads here, as the `ssh` folder of `uid` says, which forgets our key."""
+        env, config = self.project / ".env", self.project / "ssh/config"
+        (self.project / "ssh/known_hosts").write_text("")
+        env.write_text(re.sub(r"^HOLYSTONE_HOSTS=.*", rf"\g<0> {url}", env.read_text(), flags=re.MULTILINE))
+        config.write_text(f"Host {url.rpartition('@')[2]}\n  HostName {self.address}\n")
+        os.chown(config, uid, uid)
 
     def make_secrets(self, **secrets: str) -> None:
         """The project's secrets/, as the README says."""
@@ -122,6 +133,12 @@ class ComposeHost(DockerHost):
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
         command = ("docker", "compose", "--project-directory", PROJECT, *args)
         return self.run("env", *variables, *command, timeout_s=timeout_s)
+
+    def on_terminal(self, commands: str, typed: str = "") -> str:
+        """What a user sees who types `typed` to these commands in PROJECT. RuntimeError where one fails."""
+        shell = ("script", "--quiet", "--return", "--command", 'sh -ec "$COMMANDS"', "/dev/null")
+        shown = self.run("env", "--chdir", PROJECT, f"COMMANDS={commands}", *shell, stdin=typed.encode())
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown)  # colours and the like
 
     def inspect(self, service: str, template: str) -> str:
         """What `docker inspect` says of the container of `service`."""

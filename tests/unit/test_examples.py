@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.compose_stack import UNHEALTHY_WITHIN_S
 from tests.support.paths import CHECKOUT
+from worker.limits import GRACE_S
+from worker.liveness import MAX_AGE_S
 from worker.policies import POLICIES
 from worker.settings import TABLES, VARIABLES, Settings, load_settings
 from worker.sources import flatten
@@ -125,16 +128,28 @@ def test_env_example_lists_every_variable_of_the_compose_file() -> None:
     used = set(re.findall(r"\$\{([A-Z_]+)", text))
 
     own = {name for name in dotenv_lines() if not name.startswith("HOLYSTONE_")}
-    assert used == {*own, "HOLYSTONE_NOTIFY_URLS_FILE"}
+    assert used == {*own, "HOLYSTONE_NOTIFY_URLS_FILE", "HOLYSTONE_PRUNE_TIMEOUT_S"}
 
 
 def test_the_compose_file_shows_the_defaults_that_the_example_names() -> None:
     text = (CHECKOUT / "docker-compose.yml").read_text()
-    defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", text))
+    stop = f"${{STOP_GRACE_PERIOD:-1m${{HOLYSTONE_PRUNE_TIMEOUT_S:-{Settings().prune_timeout_s}}}s}}"
+    assert text.count(stop) == 1
+    assert GRACE_S < 60
+    defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", text.replace(stop, "${STOP_GRACE_PERIOD:-3m}")))
 
     assert defaults.pop("SETTINGS_FILE") == defaults.pop("HOLYSTONE_NOTIFY_URLS_FILE") == "/dev/null"
     assert defaults == {name: dotenv_lines()[name] for name in defaults}
     assert set(defaults) == {"SSH_FOLDER", "SECRETS_FOLDER", "RUN_AS", "STOP_GRACE_PERIOD"}
+
+
+@pytest.mark.parametrize("service", UNHEALTHY_WITHIN_S)
+def test_health_checks_find_in_time_what_hangs(service: str) -> None:
+    check = COMPOSE["services"][service]["healthcheck"]
+    interval_s, timeout_s = (int(check[name].removesuffix("s")) for name in ("interval", "timeout"))
+    unseen_s = MAX_AGE_S if service == "beat" else 0
+
+    assert unseen_s + check["retries"] * (interval_s + timeout_s) <= UNHEALTHY_WITHIN_S[service]
 
 
 def differing(one: Settings, other: Settings) -> set[str]:
