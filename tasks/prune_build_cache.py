@@ -79,14 +79,15 @@ def attempt(
     task: Task, run: Run, arguments: PruneArguments, settings: Settings, memory: Memory
 ) -> dict[str, Any]:
     """One attempt: checks whether to skip, visits the host, records the outcome; returns the report."""
-    progress = Progress()
+    progress, has_begun = Progress(), False
     _, sent_s = task.request.timelimit or (None, None)  # (hard, soft)
     soft_limit_s = choose_soft_limit_s(sent_s, task.soft_time_limit, arguments.policy.timeout_s)
     try:
-        is_first = check_delivery(run, memory)
+        has_begun = not check_delivery(run, memory)
         check_pause(run, memory)
-        if arguments.scheduled and is_first and not arguments.dry_run:
+        if arguments.scheduled and not has_begun and not arguments.dry_run:
             record_scheduled_start(run, arguments, memory)
+        has_begun = True
         log.info("run started", task=PRUNE_TASK, trigger=arguments.trigger, attempt=run.retries + 1)
         run_limited(visit(run, arguments, settings, memory, progress), soft_limit_s)
         skipped = None
@@ -106,7 +107,8 @@ def attempt(
         count_success(run.host, report["reclaimed_bytes"], report["duration_s"], memory, settings)
     with tolerating_redis_outage():
         if skipped:
-            memory.count_skip(run.host, skipped.reason)
+            is_last_run = has_begun and is_last_once_begun(arguments)
+            memory.count_skip(run.host, skipped.reason, is_last_run=is_last_run)
             if arguments.early:
                 Disks(memory.client).give_back_early_prune(run.host, run.task_id)
         memory.finish(run.attempt, report)
@@ -124,6 +126,11 @@ def record_scheduled_start(run: Run, arguments: PruneArguments, memory: Memory) 
     memory.record_start(run.host, run.task_id, run.due_ts)
 
 
+def is_last_once_begun(arguments: PruneArguments) -> bool:
+    """Whether such a run, once begun, is its host's last one; an early one leaves the schedule's as it is."""
+    return not (arguments.dry_run or arguments.early)
+
+
 def try_again(
     task: Task, run: Run, arguments: PruneArguments, memory: Memory, error: TransportError
 ) -> NoReturn:
@@ -135,7 +142,10 @@ def try_again(
         task.retry(exc=error, countdown=countdown, max_retries=MAX_RETRIES, expires=expires)
     except Retry:
         with tolerating_redis_outage():
-            memory.finish(run.attempt, None)
+            if is_last_once_begun(arguments):
+                memory.finish_retried(run.attempt, run.host)
+            else:
+                memory.finish(run.attempt, None)
         raise
     raise error
 

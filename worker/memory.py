@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import redis
 
@@ -14,6 +14,10 @@ from worker.settings import Settings
 
 LOCK_TTL_S = 30  # a crashed worker's lock is gone after this long; a live one renews it three times as often
 RUN_TTL_S = 86_400
+
+RunState = Literal["started", "retrying", "skipped"]
+"""What became of a host's last run, where it neither succeeded nor failed: more is not known; its host was
+not reached, and it is tried again; or it pruned nothing."""
 
 # Renews the lock where it is ours, or gone because Redis came back empty; another's stays.
 _RENEW = """
@@ -32,11 +36,6 @@ return 1
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
-def attempt_name(task_id: str, retries: int) -> str:
-    """What all deliveries of one attempt's message share."""
-    return f"{task_id}:{retries}"
-
-
 def host_memory_key(job: str, host: str) -> str:
     """The hash that holds a HostMemory."""
     return f"holystone:{job}:host:{host}"
@@ -44,7 +43,10 @@ def host_memory_key(job: str, host: str) -> str:
 
 @dataclass(frozen=True)
 class HostMemory:
-    """What is remembered of one host. Times are Unix seconds, None where it never happened."""
+    """What is remembered of one host. Times are Unix seconds, None where it never happened.
+
+    `last_run_state` is None where no run began since the last one that succeeded or failed.
+    """
 
     last_run_ts: float | None = None
     last_run_task_id: str | None = None
@@ -54,6 +56,7 @@ class HostMemory:
     last_error: str | None = None
     consecutive_failures: int = 0
     engine_id: str | None = None
+    last_run_state: RunState | None = None
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> "HostMemory":
@@ -67,6 +70,7 @@ class HostMemory:
             last_error=fields.get("last_error") or None,
             consecutive_failures=int(read_number(fields, "consecutive_failures") or 0),
             engine_id=fields.get("engine_id"),
+            last_run_state=cast("RunState | None", fields.get("last_run_state") or None),
         )
 
 
@@ -92,20 +96,22 @@ class Memory:
 
     def finish(self, run: str, report: dict[str, Any] | None) -> None:
         """This attempt is over, with its report if it has one: a second copy of its message does nothing."""
-        self.client.set(self._key("finished", run), json.dumps(report), ex=RUN_TTL_S)
+        self._finish(self.client, run, report)
+
+    def finish_retried(self, run: str, host: str) -> None:
+        """This attempt is over without a report, and the last run of `host` is tried again."""
+        with self.client.pipeline() as pipe:
+            self._finish(pipe, run, None)
+            self._set(host, pipe, last_run_state="retrying")
+            pipe.execute()
+
+    def _finish(self, client: redis.Redis, run: str, report: dict[str, Any] | None) -> None:
+        client.set(self._key("finished", run), json.dumps(report), ex=RUN_TTL_S)
 
     def finished(self, run: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether this attempt is over, and its report."""
-        return self.finished_all([run])[run]
-
-    def finished_all(self, runs: list[str]) -> dict[str, tuple[bool, dict[str, Any] | None]]:
-        """`finished` of each."""
-        keys = [self._key("finished", run) for run in runs]
-        texts = cast("list[str | None]", self.client.mget(keys)) if keys else []
-        return {
-            run: (text is not None, json.loads(text) if text else None)
-            for run, text in zip(runs, texts, strict=True)
-        }
+        text = cast("str | None", self.client.get(self._key("finished", run)))
+        return text is not None, json.loads(text) if text else None
 
     # One host
 
@@ -121,7 +127,7 @@ class Memory:
 
     def record_start(self, host: str, task_id: str, due_ts: float) -> None:
         """A run begins; the next scheduled one is due an interval after `due_ts` (Unix seconds)."""
-        self._set(host, last_run_ts=due_ts, last_run_task_id=task_id)
+        self._set(host, last_run_ts=due_ts, last_run_task_id=task_id, last_run_state="started")
 
     def record_engine(self, host: str, engine_id: str) -> None:
         self._set(host, engine_id=engine_id)
@@ -134,19 +140,25 @@ class Memory:
             last_duration_s=duration_s,
             last_error="",
             consecutive_failures=0,
+            last_run_state="",
         )
 
     def record_failure(self, host: str, kind: str, error: str) -> int:
         """Returns how many failures in a row this makes. `kind` is the error's type."""
         error = error.encode("utf-8", "replace").decode()  # a host may print what is no text
         with self.client.pipeline() as pipe:
-            pipe.hset(host_memory_key(self.job, host), "last_error", error)
+            self._set(host, pipe, last_error=error, last_run_state="")
             pipe.hincrby(host_memory_key(self.job, host), f"failures:{kind}", 1)
             pipe.hincrby(host_memory_key(self.job, host), "consecutive_failures", 1)
             return int(pipe.execute()[2])
 
-    def count_skip(self, host: str, reason: str) -> None:
-        self.client.hincrby(host_memory_key(self.job, host), f"skips:{reason}", 1)
+    def count_skip(self, host: str, reason: str, *, is_last_run: bool = False) -> None:
+        """Counts a run that did nothing; `is_last_run` where it is the last one that began on the host."""
+        with self.client.pipeline() as pipe:
+            pipe.hincrby(host_memory_key(self.job, host), f"skips:{reason}", 1)
+            if is_last_run:
+                self._set(host, pipe, last_run_state="skipped")
+            pipe.execute()
 
     def count_expired(self, host: str) -> None:
         """A message expired before a worker took it up."""
@@ -155,8 +167,9 @@ class Memory:
     def add_reclaimed(self, host: str, reclaimed_bytes: int) -> None:
         self.client.hincrby(host_memory_key(self.job, host), "total_reclaimed_bytes", reclaimed_bytes)
 
-    def _set(self, host: str, **fields: Any) -> None:
-        self.client.hset(host_memory_key(self.job, host), mapping=fields)
+    def _set(self, host: str, client: redis.Redis | None = None, /, **fields: Any) -> None:
+        client = self.client if client is None else client
+        client.hset(host_memory_key(self.job, host), mapping=fields)
 
     # One engine
 

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from worker.alerts import note_failure, note_working
 from worker.errors import GivenUp
 from worker.logs import get_logger
-from worker.memory import LOCK_TTL_S, Memory, attempt_name
+from worker.memory import LOCK_TTL_S, Memory
 from worker.pause import Pauses
 from worker.settings import Settings
 
@@ -40,7 +40,7 @@ class Run:
     @property
     def attempt(self) -> str:
         """What all deliveries of this attempt's message share."""
-        return attempt_name(self.task_id, self.retries)
+        return f"{self.task_id}:{self.retries}"
 
 
 class Skipped(Exception):

@@ -8,12 +8,11 @@ from tasks.cli.terminal import ago, format_seconds, one_line
 from worker.ages import to_until
 from worker.disk_memory import DiskMemory
 from worker.fleet import LeftOut
-from worker.memory import HostMemory
+from worker.memory import HostMemory, RunState
 from worker.pause import Pause, find_pause
 from worker.settings import Settings
 from worker.sizes import format_size
 
-RETRYING, SKIPPED = "retrying", "skipped"
 COLUMNS = ("host", "state", "last run", "reclaimed", "total", "disk", "next run", "every", "until")
 LEAST_NEEDED = ("until", "every", "total")  # left out in this order where a terminal is narrow
 GAP = 3  # columns between two cells
@@ -25,7 +24,6 @@ class Known:
     """What Redis says of all hosts, by name. A host is missing from a field where nothing is known of it."""
 
     memory: Mapping[str, HostMemory] = field(default_factory=dict)
-    last_outcome: Mapping[str, str | None] = field(default_factory=dict)
     watch_memory: Mapping[str, HostMemory] = field(default_factory=dict)
     disks: Mapping[str, DiskMemory] = field(default_factory=dict)
     running: Mapping[str, str | None] = field(default_factory=dict)
@@ -36,8 +34,7 @@ class Known:
 @dataclass(frozen=True)
 class Row:
     """One host. Times are Unix seconds; `running` is the id of the task that prunes its engine now, `paused`
-    says by whom and until when, `disk_error` why its disk could not be read last. `last_outcome` is RETRYING
-    or SKIPPED where the last run is known to be that, else None.
+    says by whom and until when, `disk_error` why its disk could not be read last.
     """
 
     host: str
@@ -57,7 +54,7 @@ class Row:
     paused: str | None
     disk_used_percent: float | None
     disk_error: str | None
-    last_outcome: str | None
+    last_run_state: RunState | None
 
 
 def make_rows(settings: Settings, known: Known, now: float) -> list[Row]:
@@ -88,7 +85,7 @@ def _row(name: str, settings: Settings, known: Known, now: float) -> Row:
         paused=str(pause) if pause else None,
         disk_used_percent=seen.disk.used_percent if seen and seen.disk else None,
         disk_error=watch_memory.last_error if watch_memory else None,
-        last_outcome=known.last_outcome.get(name),
+        last_run_state=memory.last_run_state if memory else None,
     )
 
 
@@ -119,22 +116,9 @@ def state(row: Row, redis_answers: bool) -> str:
         return "paused"
     if row.consecutive_failures:
         return "failing"
-    if row.last_outcome:
-        return row.last_outcome
-    if row.last_success_ts:
-        return "ok"
-    return "no result" if row.last_run_ts else "new"
-
-
-def last_outcome(attempts: Sequence[tuple[bool, Mapping[str, Any] | None]]) -> str | None:
-    """RETRYING or SKIPPED, if a run's last attempt that is over was that; as Memory.finished_all has them."""
-    reports = [report for is_over, report in attempts if is_over]
-    if not reports:
-        return None
-    last = reports[-1]
-    if last is None:  # an attempt without a report is followed by another
-        return RETRYING
-    return SKIPPED if isinstance(last, Mapping) and last.get("outcome") == "skipped" else None
+    if row.last_run_state:
+        return "no result" if row.last_run_state == "started" else row.last_run_state
+    return "ok" if row.last_success_ts else "new"
 
 
 def next_run(row: Row, now: float, redis_answers: bool) -> str:

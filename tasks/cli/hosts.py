@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -16,7 +15,6 @@ from tasks.cli.host_rows import (
     choose_columns,
     disk_error_line,
     error_line,
-    last_outcome,
     left_out_line,
     make_rows,
     other_warnings,
@@ -25,8 +23,7 @@ from tasks.cli.host_rows import (
 )
 from tasks.cli.terminal import RedisTrouble, fail, open_console, use_redis, warn
 from worker.disk_memory import Disks
-from worker.limits import MAX_RETRIES
-from worker.memory import HostMemory, Memory, attempt_name
+from worker.memory import Memory
 from worker.pause import Pauses
 from worker.policies import PRUNE_JOB, WATCH_JOB
 from worker.schedule import entry_name
@@ -43,7 +40,7 @@ _SCHEDULE, _ENTRY_PREFIX = "redbeat::schedule", "redbeat:"
 
 
 def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
-    """Seven round trips, however many hosts. Raises redis.RedisError."""
+    """Six round trips, however many hosts. Raises redis.RedisError."""
     memory = Memory(client, PRUNE_JOB)
     remembered = memory.hosts(hosts)
     engines = {name: found.engine_id for name, found in remembered.items() if found.engine_id}
@@ -55,29 +52,12 @@ def read_known(client: "redis.Redis", hosts: list[str]) -> Known:
     running = {name: holders[engine_id] for name, engine_id in engines.items()}
     return Known(
         memory=remembered,
-        last_outcome=read_last_outcomes(memory, remembered),
         watch_memory=Memory(client, WATCH_JOB).hosts(hosts),
         disks=Disks(client).read_all(hosts),
         running=running,
         due=dict(zip(hosts, due, strict=True)),
         pauses=Pauses(client).read(),
     )
-
-
-def read_last_outcomes(memory: Memory, remembered: Mapping[str, HostMemory]) -> dict[str, str | None]:
-    """`last_outcome` of the hosts whose last run began after their last success, and that don't fail.
-
-    One round trip, or none. Raises redis.RedisError.
-    """
-    attempts = {
-        name: [attempt_name(known.last_run_task_id, retries) for retries in range(MAX_RETRIES + 1)]
-        for name, known in remembered.items()
-        if known.last_run_task_id
-        and not known.consecutive_failures
-        and (known.last_run_ts or 0) > (known.last_success_ts or 0)
-    }
-    ends = memory.finished_all([attempt for each in attempts.values() for attempt in each])
-    return {name: last_outcome([ends[attempt] for attempt in each]) for name, each in attempts.items()}
 
 
 def ask_redis(settings: Settings) -> tuple[Known, str | None]:
@@ -104,10 +84,10 @@ def hosts(as_json: bool) -> None:
       off        its pruning is off in the settings
       paused     `holystone pause` holds its runs back
       failing    its last run failed; why stands below the table
-      ok         its last run succeeded
-      retrying   it was not reached since, and is tried again
+      retrying   its last run did not reach it, and is tried again
       skipped    its last run pruned nothing: another prune was at work there, or a pause came
-      no result  a run began, and how it ended is not known so far
+      no result  its last run began, and how it ended is not known so far
+      ok         its last run succeeded
       new        no run began yet
       ?          Redis can't be asked
 

@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from tests.support.stand_in_docker import StandInDocker
 from tests.support.waiting import wait_until
 from worker.memory import Memory
 from worker.policies import PRUNE_JOB
+from worker.runs import ALREADY_RUNNING
+from worker.schedule import DUE_HEADER
 
 USAGE = {
     "BuildCache": [
@@ -192,29 +194,61 @@ def test_with_redis_down_hosts_shows_the_settings_and_says_so(tmp_path: Path) ->
     assert "hush" not in json.dumps(told) + shown.log()
 
 
-@pytest.mark.parametrize("succeeded", ["never", "before", "since"])
+def state_of(env: dict[str, str], host: str, tmp: Path) -> str:
+    """The host's state in the table."""
+    shown = holystone(env, "hosts", tmp=tmp).output()
+    (found,) = re.findall(rf"^{host} +(\w+(?: \w+)?)  ", shown, re.MULTILINE)
+    return str(found)
+
+
+@pytest.mark.parametrize("is_known_to_succeed", [False, True])
 @pytest.mark.parametrize(
-    ("ends", "state"),
+    ("traces", "state"),
     [
         ([], "no result"),
-        ([None], "retrying"),
-        ([None, {"outcome": "skipped"}], "skipped"),
-        ([{"outcome": "done"}], "no result"),
-        ([["not a report"]], "no result"),
+        (["retried"], "retrying"),
+        (["retried", "skipped"], "skipped"),
+        (["retried", "success"], "ok"),
+        (["failure"], "failing"),
+        (["success"], "ok"),
     ],
 )
-def test_hosts_tells_a_retried_run_from_a_skipped_one_and_from_a_success(
-    redis: RedisServer, tmp_path: Path, ends: list[Any], state: str, succeeded: str
+def test_hosts_tells_what_became_of_a_run_that_was_due_a_day_ago(
+    redis: RedisServer, tmp_path: Path, traces: list[str], state: str, is_known_to_succeed: bool
 ) -> None:
     memory = Memory(redis.client(), PRUNE_JOB)
-    memory.record_start("local", "run", time.time() + {"never": 0, "before": 60, "since": -60}[succeeded])
-    if succeeded != "never":
+    if is_known_to_succeed:  # since the run was due, too
         memory.record_success("local", 1, 1.0)
-        state = "ok" if succeeded == "since" else state.replace("no result", "ok")
-    for tried, report in enumerate(ends):
-        memory.finish(f"run:{tried}", report)
-    shown = holystone(environment(redis.url), "hosts", tmp=tmp_path).output()
-    assert re.search(rf"^local +{state} ", shown, re.MULTILINE), shown
+    memory.record_start("local", "run", time.time() - 90_000)
+    leave: dict[str, Callable[[], object]] = {
+        "retried": lambda: memory.finish_retried("run:0", "local"),
+        "skipped": lambda: memory.count_skip("local", ALREADY_RUNNING, is_last_run=True),
+        "success": lambda: memory.record_success("local", 1, 1.0),
+        "failure": lambda: memory.record_failure("local", "Error", "no"),
+    }
+    for trace in traces:
+        leave[trace]()
+    assert state_of(environment(redis.url), "local", tmp_path) == state
+
+
+def test_a_skipped_run_stays_skipped_until_the_next_one(
+    redis: RedisServer, docker: StandInDocker, tmp_path: Path
+) -> None:
+    client, queue = redis.client(), Client(redis.url)
+    memory, due = Memory(client, PRUNE_JOB), time.time() - 5
+    scheduled: dict[str, Any] = {"trigger": "schedule", "options": {"headers": {DUE_HEADER: due}}}
+    with working(redis.url, docker, tmp_path, prune_interval_s=604_800) as env:
+        assert queue.send().get()["outcome"] == "done"
+        assert queue.send(**scheduled).get()["reason"] == "ran recently"
+        assert state_of(env, "local", tmp_path) == "ok"
+        client.hset("holystone:prune_build_cache:host:local", "last_run_ts", due - 604_800)
+        memory.take("stand-in-engine", "other/1")
+        assert queue.send(**scheduled).get()["reason"] == "already running"
+        memory.release("stand-in-engine", "other/1")
+        client.delete(*client.keys("holystone:prune_build_cache:finished:*"))  # as after a day
+        assert state_of(env, "local", tmp_path) == "skipped"
+        assert queue.send().get()["outcome"] == "done"
+        assert state_of(env, "local", tmp_path) == "ok"
 
 
 def test_hosts_without_any_host_says_how_to_name_one(redis: RedisServer, tmp_path: Path) -> None:

@@ -75,6 +75,31 @@ def test_failures_are_counted_until_a_success(memory: Memory) -> None:
     assert (known.last_error, known.consecutive_failures, known.last_reclaimed_bytes) == (None, 0, None)
 
 
+def test_a_last_run_s_state_is_kept_until_its_end_or_the_next_run(memory: Memory) -> None:
+    def state() -> str | None:
+        return memory.host("h").last_run_state
+
+    for end in (
+        lambda: memory.record_success("h", 7, 1.5),
+        lambda: memory.record_failure("h", "Error", "no"),
+    ):
+        memory.record_start("h", "task-1", 1000.25)
+        assert state() == "started"
+        memory.finish_retried("task-1:0", "h")
+        assert state() == "retrying"
+        assert memory.finished("task-1:0") == (True, None)
+        end()
+        assert state() is None
+    memory.count_skip("h", "ran recently")
+    assert state() is None
+    memory.count_skip("h", ALREADY_RUNNING, is_last_run=True)
+    assert state() == "skipped"
+    memory.count_skip("h", "ran recently")
+    assert state() == "skipped"
+    memory.record_start("h", "task-2", 1000.25)
+    assert state() == "started"
+
+
 def test_two_jobs_and_two_hosts_share_nothing(client: redis_py.Redis, memory: Memory) -> None:
     other = Memory(client, f"job-{secrets.token_hex(4)}")
     memory.record_failure("h", "Error", "no")

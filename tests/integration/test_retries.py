@@ -1,16 +1,23 @@
-"""Retries of a scheduled run: it keeps its expiry, its limits and its due time, and is not "ran recently"."""
+"""Retries of a scheduled run: it keeps its expiry, its limits and its due time, and is not "ran recently".
+
+Meanwhile `holystone hosts` says so, though a run sent by hand succeeded since it was due.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 from tests.support.celery_processes import Worker
 from tests.support.client import Client, environment
+from tests.support.holystone_command import holystone
 from tests.support.redis_server import RedisServer
 from tests.support.sshd import SshServer
 from tests.support.stand_in_docker import StandInDocker
 from tests.support.waiting import wait_until
+from worker.memory import Memory
+from worker.policies import PRUNE_JOB
 from worker.schedule import DUE_HEADER
 
 
@@ -21,6 +28,7 @@ def test_a_scheduled_run_is_retried_until_its_host_is_back(
     own_ssh_server.stop()
     settings = {"ssh_identity": own_ssh_server.identity, "ssh_known_hosts": own_ssh_server.known_hosts}
     env = environment(redis.url, own_ssh_server.url, prune_interval_s=600, **settings)
+    Memory(redis.client(), PRUNE_JOB).record_success(own_ssh_server.name, 1, 1.0)
     due = time.time() - 5
     options = {"expires": 599, "soft_time_limit": 20, "time_limit": 50, "headers": {DUE_HEADER: due}}
     with Worker(env, "--concurrency=1", tmp=tmp_path) as worker:
@@ -28,12 +36,17 @@ def test_a_scheduled_run_is_retried_until_its_host_is_back(
         client = Client(redis.url)
         sent = client.send(own_ssh_server.name, trigger="schedule", options=options)
         wait_until(lambda: sent.state == "RETRY", 30, "the first attempt to fail", detail=worker.log)
+        (shown,) = json.loads(holystone(env, "hosts", "--json", tmp=tmp_path).output())["hosts"]
+        assert (shown["last_run_state"], shown["running"]) == ("retrying", None)
+        assert shown["last_success_ts"] > shown["last_run_ts"] == due
         own_ssh_server.start()
         report = sent.get(60, worker.log)
-        assert (report["outcome"], report["attempt"]) == ("done", 2)
+        assert report["outcome"] == "done"
+        assert report["attempt"] > 1
         memory = redis.client().hgetall(f"holystone:prune_build_cache:host:{own_ssh_server.name}")
         assert float(memory["last_run_ts"]) == due
         assert (memory["last_error"], memory["consecutive_failures"]) == ("", "0")
+        assert memory["last_run_state"] == ""
         # The next one, due too soon, is skipped for the time that this one was due.
         soon = client.send(
             own_ssh_server.name, trigger="schedule", options=options | {"headers": {DUE_HEADER: due + 599}}

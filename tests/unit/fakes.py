@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -67,6 +68,8 @@ class RecordingShell:
         if isinstance(answer, BaseException):
             raise answer
         if answer is None:
+            if callable(signal.getsignal(signal.SIGUSR1)):
+                signal.raise_signal(signal.SIGUSR1)  # the soft limit strikes now, however busy the machine
             await asyncio.Event().wait()
         if isinstance(answer, Completed):
             return answer
@@ -97,6 +100,7 @@ class FakeMemory:
         self.job = "job"
         self.calls: list[tuple[Any, ...]] = []
         self.known = HostMemory(**host)
+        self.run_states: list[str] = []  # of the last run, as they were written
         self.owner: str | None = None
         self.note: str | None = None  # of prunes that were left
         self.totals: Counter[str] = Counter()
@@ -117,6 +121,15 @@ class FakeMemory:
     def finish(self, run: str, report: Any) -> None:
         self.calls.append(("finish", run, report))
         self.reports[run] = report
+
+    def finish_retried(self, run: str, host: str) -> None:
+        self.finish(run, None)
+        self.run_states.append("retrying")
+
+    def count_skip(self, host: str, reason: str, *, is_last_run: bool = False) -> None:
+        self.calls.append(("count_skip", host, reason))
+        if is_last_run:
+            self.run_states.append("skipped")
 
     def finished(self, run: str) -> tuple[bool, Any]:
         return run in self.reports, self.reports.get(run)

@@ -15,8 +15,6 @@ from tasks.cli.host_rows import (
     COLUMNS,
     GAP,
     LATE_S,
-    RETRYING,
-    SKIPPED,
     Known,
     Row,
     cells,
@@ -33,7 +31,7 @@ from tasks.cli.hosts import _show, hosts
 from worker.disk_memory import DiskMemory
 from worker.docker import FileSystem
 from worker.fleet import LeftOut
-from worker.memory import HostMemory
+from worker.memory import HostMemory, RunState
 from worker.settings import Settings, load_settings
 
 NOW = 1_000_000.0
@@ -83,7 +81,7 @@ def test_a_row_holds_the_settings_and_what_is_remembered(settings: Settings) -> 
         paused=None,
         disk_used_percent=91.5,
         disk_error="CommandFailed: df",
-        last_outcome=None,
+        last_run_state=None,
     )
 
 
@@ -134,13 +132,22 @@ def test_the_state_is_the_word_that_tells_most(settings: Settings) -> None:
     assert state(replace(good, consecutive_failures=2), True) == "failing"
     assert state(replace(good, consecutive_failures=2, paused="by me"), True) == "paused"
     assert state(replace(good, consecutive_failures=2, paused="by me", running="run"), True) == "running"
-    begun = replace(good, last_success_ts=None)
-    assert state(begun, True) == "no result"
-    for word in (RETRYING, SKIPPED):
-        assert state(replace(begun, last_outcome=word), True) == word
-        assert state(replace(begun, last_outcome=word, consecutive_failures=1), True) == "failing"
     assert state(replace(good, last_success_ts=None, last_run_ts=None), True) == "new"
     assert state(good, False) == "?"
+
+
+@pytest.mark.parametrize("success_ts", [None, NOW - 7190])
+@pytest.mark.parametrize(
+    ("kept", "word"), [("started", "no result"), ("retrying", "retrying"), ("skipped", "skipped")]
+)
+def test_what_became_of_the_last_run_comes_before_earlier_successes(
+    settings: Settings, kept: RunState, word: str, success_ts: float | None
+) -> None:
+    known = replace(KNOWN, memory={"local": replace(MEMORY, last_run_state=kept, last_success_ts=success_ts)})
+    begun = row(settings, known)
+    assert state(begun, True) == word
+    assert state(replace(begun, consecutive_failures=1), True) == "failing"
+    assert state(replace(begun, paused="by me"), True) == "paused"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +205,7 @@ def test_a_narrow_table_leaves_out_what_is_least_needed() -> None:
 def test_a_row_fits_on_one_line_of_80_columns(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = replace(row(settings), host="build-server", last_success_ts=None, last_outcome=RETRYING)
+    begun = replace(row(settings), host="build-server", last_success_ts=None, last_run_state="retrying")
     monkeypatch.setattr("tasks.cli.hosts.time.time", lambda: NOW)
     _show(Console(width=80, markup=False), settings, [replace(begun, disk_error=None)], True)
     header, _, line = capsys.readouterr().out.splitlines()

@@ -201,7 +201,7 @@ def test_one_that_is_left_at_a_later_age_is_noted_with_what_was_there_before_it(
     memory = FakeMemory()
     memory.disks["holystone:disk:build-01"] = {"build_cache_bytes": 9000, "build_cache_ts": time.time()}
     with pytest.raises(CommandTimedOut):
-        _perform(monkeypatch, shell, memory, soft_limit_s=0.3)
+        _perform(monkeypatch, shell, memory, soft_limit_s=30)
     (left,) = parse_note(memory.note or "")
     assert (left.until, left.cache_bytes, left.free_bytes) == ("6h", 1000, 8 * 1024 + 3000)
 
@@ -215,6 +215,6 @@ def test_an_old_size_of_the_cache_is_not_known(
     memory.disks["holystone:disk:build-01"] = {"build_cache_bytes": 9000, "build_cache_ts": ts}
     shell = RecordingShell(BUILDX_013, prunes=[None], df=_df(95))
     with pytest.raises(CommandTimedOut):
-        _perform(monkeypatch, shell, memory, soft_limit_s=0.3)
+        _perform(monkeypatch, shell, memory, soft_limit_s=30)
     (left,) = parse_note(memory.note or "")
     assert left.cache_bytes == known

@@ -369,8 +369,8 @@ def test_the_soft_limit_says_how_far_it_came_and_that_the_prune_may_still_run(
     memory = FakeMemory()
     shell = RecordingShell(BUILDX_013, prunes=["Total:\t5MB\n", None])
     with pytest.raises(CommandTimedOut) as caught:
-        _perform(monkeypatch, shell, _arguments(), memory, soft_limit_s=0.1)
-    assert caught.value.args == ("build-01", 0.1, 1, 5_000_000, True)
+        _perform(monkeypatch, shell, _arguments(), memory, soft_limit_s=30)
+    assert caught.value.args == ("build-01", 30, 1, 5_000_000, True)
     (left,) = parse_note(memory.note or "")
     assert (left.task_id, left.until, left.printed_bytes) == ("id", "24h", None)
     assert memory.totals["build-01"] == 5_000_000
@@ -385,8 +385,8 @@ def test_the_soft_limit_while_reading_leaves_nothing_running(
     answers: dict[str, Any] = {silent: None}
     shell = RecordingShell(BUILDX_013, **answers)
     with pytest.raises(CommandTimedOut) as caught:
-        _perform(monkeypatch, shell, _arguments(dry_run=silent == "system"), memory, soft_limit_s=0.05)
-    assert caught.value.args == ("build-01", 0.05, 0, None, False)
+        _perform(monkeypatch, shell, _arguments(dry_run=silent == "system"), memory, soft_limit_s=30)
+    assert caught.value.args == ("build-01", 30, 0, None, False)
     assert (memory.totals["build-01"], memory.note) == (0, None)
 
 

@@ -365,7 +365,7 @@ def test_a_limit_that_is_reached_while_asking_leaves_the_note(monkeypatch: pytes
     shell, memory = RecordingShell(CLASSIC, events="", system=None), FakeMemory()
     memory.note = to_note([LEFT])
     with pytest.raises(CommandTimedOut) as caught:
-        _perform(monkeypatch, shell, memory, soft_limit_s=0.1)
+        _perform(monkeypatch, shell, memory, soft_limit_s=30)
     assert caught.value.args[-1] is False
     assert memory.note == to_note([LEFT])
 
@@ -377,7 +377,7 @@ def test_a_prune_that_is_left_is_noted_with_all_that_following_it_takes(
     shell = RecordingShell(CLASSIC, prunes=["Total reclaimed space: 5MB\n", end])
     memory = FakeMemory()
     with suppress(CommandTimedOut, Retry):
-        _perform(monkeypatch, shell, memory, soft_limit_s=0.3)
+        _perform(monkeypatch, shell, memory, soft_limit_s=30)
     _, engine_id, _, ttl_s = [call for call in memory.calls if call[0] == "note_prunes"][-1]
     (left,) = parse_note(memory.note or "")
     assert left.begun_ts is not None
@@ -408,7 +408,7 @@ def test_the_begin_that_is_noted_is_late_rather_than_early_only_after_another_pa
 
     monkeypatch.setattr(shell, "run", run)
     with pytest.raises(CommandTimedOut):
-        _perform(monkeypatch, shell, memory, soft_limit_s=1)
+        _perform(monkeypatch, shell, memory, soft_limit_s=30)
     (left,) = parse_note(memory.note or "")
     assert left.begun_ts is not None
     assert (left.begun_ts >= NOW + look_s) is (passes > 0)
