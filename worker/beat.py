@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,8 @@ from redbeat.schedulers import (
 )
 
 from worker.beat_entry import Entry, load_entries, set_due_times_right
+from worker.beat_queue import is_too_long
+from worker.beat_schedule import remove_entries, write_entries
 from worker.liveness import touch_heartbeat
 from worker.logs import get_logger
 from worker.policies import WATCH_TASK
@@ -26,21 +29,11 @@ from worker.schedule import DUE_HEADER, turn_ts
 
 log = get_logger(__name__)
 
-BATCH = 500  # entries per tick: RedBeat renews its lock only at the start of one
+BATCH = 500  # entries sent by a tick, or written at once: between two of them the lock is renewed
 CLOCK_CHECK_S = 60  # between two looks for what a wrong clock put off
-QUEUE_FLOOR = 1000  # messages; a queue shorter than this is never too long
 
 # It would take the lock without writing the schedule, which an empty Redis no longer has; tick does both.
 beat_init.disconnect(acquire_distributed_beat_lock)
-
-
-def is_too_long(messages: int, entries: int, was_too_long: bool) -> bool:
-    """Whether more messages wait than workers get to; expired ones stay in Redis until a worker meets them.
-
-    The queue is short again at half of that, so that the answer does not change with each message.
-    """
-    limit = max(3 * entries, QUEUE_FLOOR)
-    return messages > (limit / 2 if was_too_long else limit)
 
 
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]
@@ -59,10 +52,13 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         app.conf.redbeat_redis_url = app.conf.broker_url
         super().__init__(app, **kwargs)
 
-    def _maybe_entry(self, name: str, entry: Any) -> RedBeatSchedulerEntry:
-        entry = super()._maybe_entry(name, entry)
-        entry.last_run_at = None  # Celery says "now", so that a new entry would wait one interval first
-        return entry
+    def setup_schedule(self) -> None:
+        """RedBeat's takes round trips per entry. Its default entry is not needed: Redis expires results."""
+        written = get_redis(self.app).smembers(self.app.redbeat_conf.statics_key)
+        for names in self._in_batches(sorted(written - self.app.conf.beat_schedule.keys())):
+            remove_entries(self.app, names)
+        for names in self._in_batches(list(self.app.conf.beat_schedule)):
+            write_entries(self.app, names)
 
     def maybe_due(self, entry: RedBeatSchedulerEntry, **kwargs: Any) -> float:
         """RedBeat's own goes on to the next entry, with a traceback for each, where Redis takes no writes."""
@@ -102,11 +98,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         return entry.next(last_run_at=datetime.fromtimestamp(turn, UTC))
 
     def _put_back(self, entry: RedBeatSchedulerEntry) -> None:
-        """A full Redis deletes (not in a transaction) and does not save: the entry is written with the next
-        lock, and is due then."""
-        client = get_redis(self.app)
-        client.hdel(entry.key, "meta")
-        client.zrem(self.app.redbeat_conf.schedule_key, entry.key)
+        """Makes it due again. A full Redis deletes but does not save: what has no last run then is written
+        with the next lock, as never run; another fleet's is found by the next look at due times."""
+        get_redis(self.app).hdel(entry.key, "meta")
         entry.save()
 
     def tick(self, **kwargs: Any) -> float:
@@ -128,7 +122,10 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     @property
     def schedule(self) -> dict[str, RedBeatSchedulerEntry]:
-        """The first BATCH entries that are due, and the next one."""
+        """The first BATCH entries that are due by their scores, and the next one.
+
+        The scores of those that are not due after all are set right, so that they keep back nothing that is.
+        """
         client, key = get_redis(self.app), self.app.redbeat_conf.schedule_key
         now = to_timestamp(self.app.now())
         with client.pipeline(transaction=False) as pipe:
@@ -138,7 +135,12 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             due, next_due, messages = pipe.execute()
         self._more_due = len(due) == BATCH
         self._note_queue(messages)
-        return {entry.name: entry for entry in load_entries(self.app, [*due, *next_due])}
+        entries = load_entries(self.app, [*due, *next_due])
+        keys = set(due)
+        early = [entry for entry in entries if entry.key in keys and not entry.is_due().is_due]
+        if early:
+            client.zadd(key, {entry.key: max(entry.score, now + 1) for entry in early}, xx=True)
+        return {entry.name: entry for entry in entries}
 
     def _check_clock(self) -> None:
         if time.monotonic() >= self._next_clock_check:
@@ -165,11 +167,14 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         return True
 
     def _write_missing(self) -> None:
-        """Redis came back empty, be it while the schedule was written at the start; or it was full."""
-        client, conf = get_redis(self.app), self.app.redbeat_conf
-        there = set(client.zrange(conf.schedule_key, 0, -1))
-        entries = self.app.conf.beat_schedule.items()
-        missing = {name: entry for name, entry in entries if Entry.generate_key(self.app, name) not in there}
-        if missing:
-            self.update_from_dict(missing)
-            client.sadd(conf.statics_key, *missing)
+        """Redis came back empty, be it while the schedule was written or runs were sent; or it was full."""
+        for names in self._in_batches(list(self.app.conf.beat_schedule)):
+            write_entries(self.app, names, only_missing=True)
+
+    def _in_batches(self, names: Sequence[str]) -> Iterator[Sequence[str]]:
+        """BATCH names at a time; before each, what else comes once a tick: a heartbeat, the lock renewed."""
+        for start in range(0, len(names), BATCH):
+            touch_heartbeat()
+            if self.lock is not None:
+                self.lock.extend(int(self.lock_timeout))
+            yield names[start : start + BATCH]

@@ -1,10 +1,12 @@
 """An entry of beat's schedule: when it is due, also after a clock that was wrong."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from redbeat.decoder import to_timestamp
+from celery.schedules import schedstate
+from redbeat.decoder import RedBeatJSONEncoder, to_timestamp
 from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 
 from worker.logs import get_logger
@@ -22,37 +24,64 @@ class Entry(RedBeatSchedulerEntry):  # type: ignore[misc]
     @property
     def due_at(self) -> datetime:
         now: datetime = self._default_now()
-        if self.last_run_at is None or self._is_from_a_wrong_clock(now):
+        if self.last_run_at is None or self.last_run_is_ahead:
             return now
         due: datetime = self.last_run_at + self.schedule.run_every
         return max(due, now)
 
-    def is_due(self) -> Any:
-        if self.last_run_at is not None and self._is_from_a_wrong_clock(self._default_now()):
-            return True, self.schedule.seconds
-        return super().is_due()
+    @property
+    def last_run_is_ahead(self) -> bool:
+        """By more than an interval, which is no reason to wait for it, as in `decide_prune`."""
+        if self.last_run_at is None:
+            return False
+        return bool(self.last_run_at - self._default_now() > self.schedule.run_every)
 
-    def _is_from_a_wrong_clock(self, now: datetime) -> bool:
-        """A last run further ahead than an interval is no reason to wait for it, as in `decide_prune`."""
-        return bool(self.last_run_at - now > self.schedule.run_every)
+    def is_due(self) -> schedstate:
+        if self.last_run_is_ahead:
+            return schedstate(is_due=True, next=self.schedule.seconds)
+        return schedstate(*super().is_due())
+
+    def save_by(self, pipe: Any) -> None:
+        """`save`, with the pipeline's next execution: a last run that is there stays, and its due time too
+        if a wrong clock wrote both. That is judged by the beat that holds the lock: `set_due_times_right`."""
+        fields = ("name", "task", "args", "kwargs", "options", "schedule", "enabled")
+        definition = {field: getattr(self, field) for field in fields}
+        pipe.hset(self.key, "definition", json.dumps(definition, cls=RedBeatJSONEncoder))
+        pipe.hsetnx(self.key, "meta", json.dumps({"last_run_at": self.last_run_at}, cls=RedBeatJSONEncoder))
+        pipe.zadd(self.app.redbeat_conf.schedule_key, {self.key: self.score}, nx=self.last_run_is_ahead)
 
 
-def load_entries(app: Any, keys: Iterable[str]) -> Iterator[Entry]:
-    """The entries of these keys; a key of none leaves the schedule."""
+def make_entry(app: Any, name: str) -> Entry:
+    """The settings' entry of this name, as never run. Raises KeyError."""
+    entry = Entry(app=app, name=name, **app.conf.beat_schedule[name])
+    entry.last_run_at = None  # Celery says "now", so that a new entry would wait one interval first
+    return entry
+
+
+def load_entries(app: Any, keys: Iterable[str]) -> list[Entry]:
+    """The entries of these keys. Where Redis lost one, the settings' is written; a key of none is removed."""
     client, keys = get_redis(app), list(keys)
     with client.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.hmget(key, "definition", "meta")
         found = pipe.execute()
+    entries = []
     for key, (definition, meta) in zip(keys, found, strict=True):
-        if not definition:
+        name, known = key.removeprefix(app.redbeat_conf.key_prefix), Entry.decode_meta(meta)
+        if definition:
+            entry = Entry(app=app, **Entry.decode_definition(definition) | known)
+        elif name in app.conf.beat_schedule:
+            entry = make_entry(app, name)
+        else:
             log.warning("no such entry, removed", key=key)
             client.zrem(app.redbeat_conf.schedule_key, key)
             continue
-        known = Entry.decode_definition(definition) | Entry.decode_meta(meta)
-        entry = Entry(app=app, **known)
         entry.last_run_at = known["last_run_at"]  # Celery says "now" for None
-        yield entry
+        if not definition:
+            log.warning("entry lost, written again", key=key)
+            entry.save()
+        entries.append(entry)
+    return entries
 
 
 def find_put_off(dues: Iterable[tuple[str, float]], intervals: Mapping[str, float], now: float) -> list[str]:
@@ -70,7 +99,14 @@ def set_due_times_right(app: Any) -> None:
     intervals = {Entry.generate_key(app, name): entry["schedule"] for name, entry in entries}
     dues = client.zrange(key, 0, -1, withscores=True)
     put_off = load_entries(app, find_put_off(dues, intervals, to_timestamp(app.now())))
-    scores = {entry.key: entry.score for entry in put_off}
-    changed = client.zadd(key, scores, xx=True, ch=True) if scores else 0
+    if not put_off:
+        return
+    with client.pipeline() as pipe:
+        for entry in put_off:
+            if entry.last_run_is_ahead:
+                pipe.hdel(entry.key, "meta")  # else it may not be due any more once a tick gets to it
+                entry.last_run_at = None
+        pipe.zadd(key, {entry.key: entry.score for entry in put_off}, xx=True, ch=True)
+        *_, changed = pipe.execute()
     if changed:
         log.warning("clock was wrong, due times set right", entries=changed)

@@ -14,7 +14,7 @@ from tests.support.celery_processes import Beat
 from tests.support.client import environment
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from worker.beat import QUEUE_FLOOR
+from worker.beat_queue import QUEUE_FLOOR
 from worker.schedule import DUE_HEADER
 
 QUEUE = "celery"

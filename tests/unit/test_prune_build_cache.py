@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import random
-import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
