@@ -138,8 +138,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
         entries = load_entries(self.app, [*due, *next_due])
         keys = set(due)
         early = [entry for entry in entries if entry.key in keys and not entry.is_due().is_due]
-        if early:
-            client.zadd(key, {entry.key: max(entry.score, now + 1) for entry in early}, xx=True)
+        scores = {entry.key: entry.score for entry in early if entry.score > now}  # not those of this second
+        if scores:
+            client.zadd(key, scores, xx=True)
         return {entry.name: entry for entry in entries}
 
     def _check_clock(self) -> None:

@@ -48,7 +48,9 @@ class Entry(RedBeatSchedulerEntry):  # type: ignore[misc]
         definition = {field: getattr(self, field) for field in fields}
         pipe.hset(self.key, "definition", json.dumps(definition, cls=RedBeatJSONEncoder))
         pipe.hsetnx(self.key, "meta", json.dumps({"last_run_at": self.last_run_at}, cls=RedBeatJSONEncoder))
-        pipe.zadd(self.app.redbeat_conf.schedule_key, {self.key: self.score}, nx=self.last_run_is_ahead)
+        conf = self.app.redbeat_conf
+        pipe.zadd(conf.schedule_key, {self.key: self.score}, nx=self.last_run_is_ahead)
+        pipe.sadd(conf.statics_key, self.name)  # so that it goes when it leaves the settings
 
 
 def make_entry(app: Any, name: str) -> Entry:
@@ -79,7 +81,9 @@ def load_entries(app: Any, keys: Iterable[str]) -> list[Entry]:
         entry.last_run_at = known["last_run_at"]  # Celery says "now" for None
         if not definition:
             log.warning("entry lost, written again", key=key)
-            entry.save()
+            with client.pipeline() as pipe:
+                entry.save_by(pipe)
+                pipe.execute()
         entries.append(entry)
     return entries
 

@@ -20,14 +20,16 @@ def write_entries(app: Any, names: Iterable[str], only_missing: bool = False) ->
         for entry in entries:
             pipe.hmget(entry.key, "definition", "meta")
             pipe.zscore(conf.schedule_key, entry.key)
+            pipe.sismember(conf.statics_key, entry.name)
         found = pipe.execute()
     with client.pipeline() as pipe:
-        for entry, (definition, meta), score in zip(entries, found[::2], found[1::2], strict=True):
-            if only_missing and definition and meta and score is not None:
+        for entry, (definition, meta), score, is_static in zip(
+            entries, found[::3], found[1::3], found[2::3], strict=True
+        ):
+            if only_missing and definition and meta and score is not None and is_static:
                 continue
             entry.last_run_at = entry.decode_meta(meta)["last_run_at"]
             entry.save_by(pipe)
-            pipe.sadd(conf.statics_key, entry.name)  # so that it goes when it leaves the settings
         pipe.execute()
 
 

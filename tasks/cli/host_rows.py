@@ -118,7 +118,9 @@ def state(row: Row, redis_answers: bool) -> str:
         return "failing"
     if row.last_run_state:
         return "no result" if row.last_run_state == "started" else row.last_run_state
-    return "ok" if row.last_success_ts else "new"
+    if row.last_success_ts:
+        return "ok"
+    return "no result" if row.last_run_ts else "new"
 
 
 def next_run(row: Row, now: float, redis_answers: bool) -> str:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from celery import Celery
 
 from tests.support.beat_scheduler import (
     HOUR_S,
@@ -123,6 +124,21 @@ def test_what_was_put_off_by_little_more_than_an_interval_is_sent_too(
     for _ in range(3):
         beat.tick()
     assert sent(redis) == 5
+
+
+def test_what_is_due_later_in_this_second_is_sent_in_it(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores are whole seconds."""
+    second = datetime.now(UTC).replace(microsecond=0)
+    scheduler = scheduler_of(redis, "a", "b", "c")
+    for entry, tenths in zip(list(scheduler.schedule.values()), (2, 3, 4), strict=True):
+        entry.reschedule(second - timedelta(seconds=HOUR_S) + timedelta(milliseconds=100 * tenths))
+    for tenths, expected in ((2, 1), (9, 3)):
+        now = second + timedelta(milliseconds=100 * tenths + 50)
+        monkeypatch.setattr(Celery, "now", lambda app, now=now: now)
+        scheduler.tick()
+        assert sent(redis) == expected
 
 
 def test_what_is_due_by_its_score_alone_is_put_in_its_place_and_keeps_back_nothing(

@@ -58,15 +58,33 @@ def test_a_redis_that_comes_back_empty_while_runs_are_sent_loses_no_entry(
     assert sent(redis) == 4
 
 
+def test_what_is_written_into_a_redis_that_came_back_empty_goes_when_it_leaves_the_settings(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, client = scheduler_of(redis, "a", "b"), redis.client()
+    send = scheduler.app.send_task
+
+    def flush_and_fail(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(scheduler.app, "send_task", send)
+        client.flushall()
+        raise OSError("away")
+
+    monkeypatch.setattr(scheduler.app, "send_task", flush_and_fail)
+    for _ in range(4):
+        scheduler.tick()
+    assert client.smembers(STATICS) == {"a", "b"}
+
+
 def test_an_entry_of_the_settings_that_redis_lost_is_written_when_it_is_due(redis: RedisServer) -> None:
     scheduler, client = scheduler_of(redis, "a", "b"), redis.client()
     assert scheduler._take_lock()
-    client.delete("redbeat:a")  # as a Redis does that may evict
+    client.delete("redbeat:a", STATICS)  # as a Redis does that may evict
     client.zadd(SCHEDULE, {"redbeat:c": time.time() - 1})  # of no settings
     scheduler.tick()
     assert sent(redis) == 2
     assert client.hkeys("redbeat:a") == client.hkeys("redbeat:b")
     assert set(client.zrange(SCHEDULE, 0, -1)) == {"redbeat:a", "redbeat:b"}
+    assert client.smembers(STATICS) == {"a"}
 
 
 def test_a_last_run_outlives_the_loss_of_what_belongs_to_it(redis: RedisServer) -> None:
