@@ -54,6 +54,8 @@ def send_alerts(self: Task, positions: list[int] | None = None) -> dict[str, obj
         if not settings.notify_urls:
             if has_taken and self.request.retries < _RETRIES:
                 raise self.retry(countdown=_RETRY_AFTER_S, max_retries=_RETRIES)
+            if has_taken:
+                alerts.give_back(task_id)
             return {"alerts": 0, "delivered": False}
         waiting = [] if has_taken else alerts.waiting()
         wait_s = decide_wait_s(waiting, time.time(), settings.notify_join_s)

@@ -111,6 +111,10 @@ class Alerts:
             pipe.lrange(taken, 0, -1)
             return _decode(pipe.execute(raise_on_error=False)[2])  # with none queued, RENAMENX is an error
 
+    def give_back(self, task_id: str) -> None:
+        """Queues again what the task took, unless others are queued by now. It must have taken some."""
+        self._redis.renamenx(f"{KEY}:{task_id}", KEY)
+
     def done(self, task_id: str) -> None:
         """Forgets what the task took: it was sent, or given up."""
         self._redis.delete(f"{KEY}:{task_id}")

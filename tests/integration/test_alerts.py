@@ -151,6 +151,16 @@ def test_what_was_taken_waits_for_a_worker_that_has_urls(
     assert len(good.posts) == 1
 
 
+def test_what_was_taken_is_queued_again_where_no_worker_with_urls_came(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis.client().rpush(f"{KEY}:retried", json.dumps(asdict(Alert(FAILING, "a", "out of order", 0))))
+    monkeypatch.setattr("tasks.send_alerts.get_settings", lambda: Settings(redis_url=redis.url))
+    assert send_alerts.apply(task_id="retried").get() == {"alerts": 0, "delivered": False}
+    assert [alert.host for alert in Alerts(redis.client()).waiting()] == ["a"]
+    assert not redis.client().exists(f"{KEY}:retried")
+
+
 def test_a_message_that_expires_takes_no_alert_but_has_another_sent(
     redis: RedisServer, inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
