@@ -44,12 +44,12 @@ def arrange(items: list[pytest.Item]) -> None:
 
 def _rank(item: pytest.Item) -> int:
     group = _group(item)
-    if group == LONGEST[0]:
-        return 0
-    # A worker holds two groups: what comes second must not wait behind the longest for minutes.
+    if group in LONGEST[:2]:
+        return LONGEST.index(group)
+    # A worker holds two groups: what waits behind one of these two for minutes should be short.
     if item.get_closest_marker("unit"):
-        return 1
-    return 2 + (LONGEST.index(group) if group in LONGEST else len(LONGEST))
+        return 2
+    return 3 + (LONGEST.index(group) if group in LONGEST else len(LONGEST))
 
 
 def _group(item: pytest.Item) -> str:
