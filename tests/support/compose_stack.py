@@ -73,7 +73,7 @@ def wait_for_report(host: ComposeHost, task: str, timeout_s: float) -> dict[str,
     return report
 
 
-def wait_for_health(host: ComposeHost, service: str, expected: str, timeout_s: float = 90) -> None:
+def wait_for_health(host: ComposeHost, service: str, expected: str, timeout_s: float = 180) -> None:
     wait_until(
         lambda: host.inspect(service, "{{.State.Health.Status}}") == expected,
         timeout_s,
