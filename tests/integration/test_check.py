@@ -12,6 +12,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -352,9 +353,21 @@ def test_a_clock_that_is_off_is_a_warning(
 def test_a_lost_connection_ends_the_list_with_what_was_learned_before(
     own_ssh_server: SshServer, docker: StandInDocker, tmp_path: Path
 ) -> None:
-    own_ssh_server.stand_in("docker", "kill -9 $(ps -o ppid= -p $PPID)")
-    own_ssh_server.stand_in("timeout", "kill -9 $PPID $(ps -o ppid= -p $PPID)")
-    checks = check(own_ssh_server.url, ssh_settings(own_ssh_server, tmp_path))
+    begun, over = tmp_path / "begun", tmp_path / "over"
+
+    def cut() -> None:
+        try:
+            wait_until(begun.exists, 30, "a command to begin")
+            assert own_ssh_server.cut_sessions() > 0
+        finally:
+            over.touch()  # ends the commands
+
+    for command in ("docker", "timeout"):
+        own_ssh_server.stand_in(command, f'touch "{begun}"; while [ ! -e "{over}" ]; do sleep 0.05; done')
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(cut)
+        checks = check(own_ssh_server.url, ssh_settings(own_ssh_server, tmp_path))
+        done.result()
     assert list(checks) == [*WAY, "connection"]
     assert "connection lost" in last(checks).text
 
