@@ -44,6 +44,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
     Entry = Entry
     lock: Any = None
     _next_clock_check = 0.0  # by the monotonic clock
+    _is_closed = False
     _more_due = False
     _queue_too_long = False
 
@@ -105,6 +106,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
 
     def tick(self, **kwargs: Any) -> float:
         """Sends what is due; returns the seconds until the next tick."""
+        if self._is_closed:
+            raise SystemExit  # the signal handler's own is lost where it interrupts a __del__
         touch_heartbeat()
         try:
             if self.lock is None and not self._take_lock():
@@ -119,6 +122,10 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]
             log.warning("redis away", error=type(error).__name__, text=str(error))
             self.lock = None
         return 1.0
+
+    def close(self) -> None:
+        self._is_closed = True
+        super().close()
 
     @property
     def schedule(self) -> dict[str, RedBeatSchedulerEntry]:

@@ -133,3 +133,13 @@ def test_another_fleets_run_that_is_refused_as_redis_fills_stays_due(
         scheduler.tick()
     assert sent(redis) == 3
     assert hours_until_due(redis) == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_stop_ends_beat_though_the_signals_own_end_is_lost(redis: RedisServer) -> None:
+    scheduler = scheduler_of(redis, "a")
+    scheduler.tick()
+    scheduler.close()
+    assert not redis.client().exists(LOCK)
+    with pytest.raises(SystemExit):
+        scheduler.tick()
+    assert not redis.client().exists(LOCK)
