@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -25,15 +27,14 @@ INTERVAL_S = 21_600  # the default
 PRUNING = "builder prune"
 with_buildx = pytest.mark.parametrize("docker_host", SUITES[1:], indirect=True, scope="session")
 BUILDX = "usr/libexec/docker/cli-plugins/docker-buildx"
-# Goes before the real one on the PATH of sshd's sessions. Without buildx CLI 26 begins with a banner on
-# stderr, which it would print while somebody still listens.
-_WRAPPER = """#!/bin/sh
-wait_for_go() {{ touch /run/waits; while [ ! -e /run/go ]; do sleep 0.05; done; }}
+# Each prune that waits leaves a file. Without buildx CLI 26 begins with a banner on stderr, which it would
+# print while somebody still listens.
+_HOLDS_BACK = """
+wait_for_go() {{ touch /run/waits/$$; while [ ! -e /run/go ]; do sleep 0.05; done; }}
 case "$1 $2" in "builder prune")
   {how}
   exec 2>/dev/null ;;
 esac
-exec /usr/bin/docker "$@"
 """
 _AT_THE_START = "rm /run/first 2>/dev/null || wait_for_go"
 _AFTER_A_ROW = """exec 2>/dev/null
@@ -71,31 +72,40 @@ def held_back(
     host: DockerHost, *, classic: bool, but_first: bool = False, how: str = _AT_THE_START
 ) -> Iterator[None]:
     """Prunes over ssh, maybe `but_first`, wait meanwhile, and go on at the end; `classic` hides buildx."""
-    wrapper, buildx = host.root / "usr/local/bin/docker", host.root / BUILDX
+    run, buildx = host.root / "run", host.root / BUILDX
     aside = buildx.with_name("aside")
     hides = classic and buildx.exists()
-    wrapper.write_text(_WRAPPER.format(how=how))
-    wrapper.chmod(0o755)
+    (run / "waits").mkdir()
     if but_first:
-        (host.root / "run/first").touch()
+        (run / "first").touch()
     if hides:
         buildx.rename(aside)
     try:
-        yield
+        with host.docker_is(_HOLDS_BACK.format(how=how)):
+            try:
+                yield
+            finally:
+                (run / "go").touch()
+                wait_until(lambda: not host.processes(PRUNING), 30, "the prunes to end by themselves")
     finally:
-        (host.root / "run/go").touch()
-        wait_until(lambda: not host.processes(PRUNING), 30, "the prune to end by itself")
-        for mark in ("go", "first", "waits"):
-            (host.root / "run" / mark).unlink(missing_ok=True)
-        wrapper.unlink()
+        (run / "go").unlink(missing_ok=True)
+        (run / "first").unlink(missing_ok=True)
+        rmtree(run / "waits")
         if hides:
             aside.rename(buildx)
 
 
+def send(served: ServedHost) -> Sent:
+    """A run whose prune waits by now."""
+    before = waiting(served.host)
+    sent = served.send(until="1s")
+    wait_until(lambda: waiting(served.host) > before, 20, "the prune", detail=served.worker.log)
+    return sent
+
+
 def leave(served: ServedHost) -> Sent:
     """A run that reaches its soft limit while a prune of it waits."""
-    sent = served.send(until="1s")
-    wait_until(lambda: waiting(served.host), 20, "the prune", detail=served.worker.log)
+    sent = send(served)
     strike(served.client, sent)
     with pytest.raises(CommandTimedOut) as failure:
         sent.get()
@@ -107,8 +117,9 @@ def leave(served: ServedHost) -> Sent:
     return sent
 
 
-def waiting(host: DockerHost) -> bool:
-    return (host.root / "run/waits").exists()
+def waiting(host: DockerHost) -> int:
+    """How many prunes wait, or did."""
+    return len(os.listdir(host.root / "run/waits"))
 
 
 def run(served: ServedHost, trigger: str) -> dict[str, Any]:
@@ -220,11 +231,10 @@ def test_a_prune_whose_worker_was_killed_is_counted_by_the_run_done_again(
 ) -> None:
     size = cache_bytes(host)
     with held_back(host, classic=True):
-        sent = served.send(until="1s")
-        wait_until(lambda: waiting(host), 20, "the prune", detail=served.worker.log)
+        sent = send(served)
         assert len(notes(served)) == 1
         send_signal(served.client.meta(sent.id)["result"]["pid"], signal.SIGKILL)
-        wait_until(lambda: len(host.pids(PRUNING)) > 1, 60, "the run done again", detail=served.worker.log)
+        wait_until(lambda: waiting(host) == 2, 60, "the run done again", detail=served.worker.log)
     report = sent.get(60, served.worker.log)
     assert report["outcome"] == "done"
     followed = report["followed"]
@@ -241,7 +251,6 @@ def test_a_prune_that_is_left_behind_another_does_not_hide_what_that_one_reclaim
     size = cache_bytes(host)
     with held_back(host, classic=True):
         first = leave(served)
-        (host.root / "run/waits").unlink()
         second = leave(served)
     followed = run(served, "schedule")["followed"]
     assert (followed["task_ids"], followed["ended"]) == ([first.id, second.id], True)
@@ -290,8 +299,7 @@ def test_a_prune_whose_connection_was_lost_is_counted_by_the_run_tried_again(
 ) -> None:
     size = cache_bytes(host)
     with held_back(host, classic=True):
-        sent = served.send(until="1s")
-        wait_until(lambda: waiting(host), 20, "the prune", detail=served.worker.log)
+        sent = send(served)
         for pid in host.pids("sshd: root@notty") + host.pids("sshd-session: root@notty"):
             send_signal(pid, 9)
         wait_until(lambda: sent.state == "RETRY", 20, "the run to be tried again", detail=served.worker.log)

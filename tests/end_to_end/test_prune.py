@@ -142,10 +142,8 @@ def test_users_of_the_docker_group_prune_as_well(served: ServedHost, host: Docke
     assert served.run("by-jenkins", until="1s")["reclaimed_bytes"] == 0
 
 
-# Goes before the real one on the PATH of sshd's sessions.
-_WAITS_FOR_GO = """#!/bin/sh
+_WAITS_FOR_GO = """
 case "$1 $2" in "builder prune") while [ ! -e /run/go ]; do sleep 0.05; done ;; esac
-exec /usr/bin/docker "$@"
 """
 
 
@@ -153,10 +151,7 @@ def test_a_prune_at_the_soft_limit_is_not_killed(served: ServedHost, host: Docke
     host.fill_cache(megabytes=1)
     wait_until_unused_for(host, 1)
     before = len(cache_records(host))
-    wrapper = host.root / "usr/local/bin/docker"
-    wrapper.write_text(_WAITS_FOR_GO)
-    wrapper.chmod(0o755)
-    try:
+    with host.docker_is(_WAITS_FOR_GO):
         # Not root: what root runs, sshd would not kill if it were told to.
         sent = served.send("by-ci", until="1s")
         wait_until(lambda: host.processes("docker builder prune"), 20, "the prune")
@@ -165,11 +160,9 @@ def test_a_prune_at_the_soft_limit_is_not_killed(served: ServedHost, host: Docke
             sent.get()
         assert failure.value.args == ("by-ci", TIMEOUT_S, 0, None, True)
         assert host.processes("docker builder prune")
-    finally:
         (host.root / "run/go").touch()
-        wrapper.unlink()
-    wait_until(lambda: not host.processes("docker builder prune"), 20, "the prune to end by itself")
-    (host.root / "run/go").unlink()
+        wait_until(lambda: not host.processes("docker builder prune"), 20, "the prune to end by itself")
+        (host.root / "run/go").unlink()
     left = len(cache_records(host))
     # buildx tells of each record as it goes, and ends there when nobody listens any more.
     assert left == 0 if host.suite == "bookworm" else left < before
@@ -177,11 +170,7 @@ def test_a_prune_at_the_soft_limit_is_not_killed(served: ServedHost, host: Docke
 
 # Other builders
 
-# Goes before the real one on the PATH of sshd's sessions.
-_NOTES_CALLS = """#!/bin/sh
-echo "$*" >>/run/calls
-exec /usr/bin/docker "$@"
-"""
+_NOTES_CALLS = 'echo "$*" >>/run/calls'
 _CREATE = (
     "docker buildx create --name other --driver docker-container"  # it is never booted: that needs an image
 )
@@ -200,7 +189,7 @@ docker context rm other
 docker buildx use default
 docker buildx uninstall
 docker buildx rm other
-rm -f /run/calls /usr/local/bin/docker
+rm -f /run/calls
 """
 
 
@@ -213,11 +202,9 @@ def noting_calls(host: DockerHost, way: str) -> Iterator[None]:
         host.run(*command.split())
     if way == "variable":
         bashrc.write_text(f"export BUILDX_BUILDER=other\n{text}")
-    wrapper = host.root / "usr/local/bin/docker"
-    wrapper.write_text(_NOTES_CALLS)
-    wrapper.chmod(0o755)
     try:
-        yield
+        with host.docker_is(_NOTES_CALLS):
+            yield
     finally:
         bashrc.write_text(text)
         host.run("sh", "-c", f"exec 2>/dev/null; {_AND_BACK}")

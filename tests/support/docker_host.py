@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from tests.support.machine import Machine
 from tests.support.paths import scratch_folder
 from tests.support.ports import LOOPBACK, free_port, is_listening
 from tests.support.processes import command_line, descendants, is_running, send_signal
+from tests.support.scripts import put_script
 from tests.support.ssh_keys import NO_PENALTIES, make_key, public_key, sshd_config
 from tests.support.waiting import wait_until
 
@@ -90,6 +92,17 @@ class DockerHost:
     def run(self, *argv: str, timeout_s: float = 120, stdin: bytes = b"") -> str:
         """Run any command on the host, without ssh."""
         return self._machine.run(*argv, timeout_s=timeout_s, stdin=stdin)
+
+    @contextmanager
+    def docker_is(self, script: str) -> Iterator[None]:
+        """Run the sh `script` for `docker` meanwhile, over ssh; /usr/bin/docker is still the real one."""
+        # It stays, since a session may just be starting it: first on PATH, and nothing but the real one.
+        docker, real = self.root / "usr/local/bin/docker", 'exec /usr/bin/docker "$@"'
+        put_script(docker, f"#!/bin/sh\n{script}\n{real}\n")
+        try:
+            yield
+        finally:
+            put_script(docker, f"#!/bin/sh\n{real}\n")
 
     @property
     def root(self) -> Path:

@@ -15,6 +15,7 @@ from tasks.disk_policy import CACHE_USAGE
 from tasks.gate_file import GATE_FILE, INSTALLED_AS, authorized_keys_line, render_gate
 from tasks.prune_following import PRUNING, RECORDS, events_argv
 from tasks.prune_policy import preview_argv, prune_argv
+from tests.support.scripts import put_script
 from tests.support.ssh_keys import make_key, public_key
 from tests.support.sshd import SshServer
 from worker.ages import to_until
@@ -124,8 +125,7 @@ class RecordingGate:
             self.stand_in(name, _RECORDER.format(record=self.record))
 
     def stand_in(self, name: str, script: str) -> None:
-        (self.commands / name).write_text(script)
-        (self.commands / name).chmod(0o755)
+        put_script(self.commands / name, script)
 
     def calls(self) -> list[tuple[str, ...]]:
         """The argv of every command that was run, in order."""

@@ -20,6 +20,7 @@ from tests.support.processes import (
     is_running,
     send_signal,
 )
+from tests.support.scripts import put_script
 from tests.support.ssh_keys import NO_PENALTIES, make_key, public_key, sshd_config
 from tests.support.waiting import wait_until
 
@@ -127,13 +128,8 @@ class SshServer:
 
     def stand_in(self, name: str, script: str) -> Path:
         """Make `name` a command of the sessions, ahead of any real one: sh, or by its own `#!`."""
-        path = self.commands / name
-        beside = self.commands / f".{name}.new"
-        beside.write_text(script if script.startswith("#!") else f"#!/bin/sh\n{script}\n")
-        beside.chmod(0o755)
-        # Renamed: writing in place fails ("text file busy") or is half-read while a session runs it.
-        beside.rename(path)
-        return path
+        text = script if script.startswith("#!") else f"#!/bin/sh\n{script}\n"
+        return put_script(self.commands / name, text)
 
     def processes(self, pattern: str = "") -> list[str]:
         """The command lines below sshd (sessions and what runs in them) that hold `pattern`."""
