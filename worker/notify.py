@@ -27,6 +27,8 @@ def notify(urls: Sequence[SecretStr], title: str, body: str, kind: Kind = "info"
 
     Never raises: whether a message arrives changes nothing about the run that it tells of.
     """
+    if urls:
+        import apprise  # noqa: F401 - it takes seconds on a busy machine, which are not the service's
     taken_by: set[SecretStr] = set()
 
     def send(url: SecretStr) -> None:

@@ -10,7 +10,7 @@ from worker.policies import PRUNE_TASK
 if TYPE_CHECKING:
     import redis
 
-PING_WAIT_S = 1
+PING_WAIT_S = 3  # where none answers: the first answer ends it
 
 
 def send(messages: Mapping[str, dict[str, Any]], runs: list[Sent]) -> None:

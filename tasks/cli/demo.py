@@ -44,7 +44,7 @@ def demo(keep: bool) -> None:
     with Interrupts() as interrupts:
         folder = Path(tempfile.mkdtemp(prefix="holystone-demo-", dir="/var/tmp"))
         try:
-            with ProcessTree(interrupts.was_repeated, folder) as tree:
+            with ProcessTree(interrupts, folder) as tree:
                 try:
                     Demo(programs, tree, folder, narration).run(keep)
                 finally:

@@ -8,11 +8,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """SIGINT, SIGTERM and SIGHUP: the first raises KeyboardInterrupt, later ones only count."""
+    """SIGINT, SIGTERM and SIGHUP: the first raises KeyboardInterrupt, later ones only count.
+
+    Python drops what is raised in a `__del__`: who waits for long calls `check` meanwhile.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self._cleaning_up = False
+        self._is_cleaning_up = False
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
@@ -26,7 +29,12 @@ class Interrupts:
 
     def begin_cleanup(self) -> None:
         """The work is over: no signal interrupts what follows."""
-        self._cleaning_up = True
+        self._is_cleaning_up = True
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt where one was raised, and lost."""
+        if self.count and not self._is_cleaning_up:
+            raise KeyboardInterrupt
 
     def was_repeated(self) -> bool:
         """Whether another signal came after the first: whoever sends it does not want to wait."""
@@ -34,6 +42,5 @@ class Interrupts:
 
     def _on(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
-        if not self._cleaning_up:
-            self._cleaning_up = True
-            raise KeyboardInterrupt
+        if self.count == 1:
+            self.check()

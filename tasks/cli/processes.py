@@ -14,10 +14,12 @@ from typing import NoReturn, Self
 import psutil
 
 from tasks.cli.child import Child, ChildEnded, Sink
+from tasks.cli.interrupts import Interrupts
 
 WARM_S = 15  # for runs that go on when a stop is asked for; what is cut off is done again later
 _POLL_S = 0.05
 _KILL_S = 10
+_LAST_WORDS_S = 5
 _PR_SET_CHILD_SUBREAPER = 36
 
 # Outlives a SIGKILL of this process: its input ends then, and it ends the groups that it was told of.
@@ -25,19 +27,20 @@ _GUARD = """
 groups=
 while read -r pid; do groups="$groups -$pid"; done
 [ -z "$groups" ] || kill -s KILL -- $groups
-[ -z "$1" ] || rm -rf -- "$1"
+[ -n "$1" ] || exit
+for _ in 1 2 3 4 5; do rm -rf -- "$1" && exit; sleep 1; done # what was killed may end its last write first
 """
 
 
 class ProcessTree:
     """The children of this process. Leaving the context ends them all; so does a SIGKILL of this process.
 
-    `stop_now` says whether to cut short the wait for them. `folder` is removed by the guard if this process
-    can't do it any more.
+    A repeated interrupt cuts short the wait for them. `folder` is removed by the guard if this process can't
+    do it any more.
     """
 
-    def __init__(self, stop_now: Callable[[], bool], folder: Path | None = None) -> None:
-        self._stop_now, self._folder = stop_now, folder
+    def __init__(self, interrupts: Interrupts, folder: Path | None = None) -> None:
+        self._interrupts, self._folder = interrupts, folder
         self._children: list[Child] = []
 
     def __enter__(self) -> Self:
@@ -99,10 +102,11 @@ class ProcessTree:
         return child
 
     def check(self) -> None:
-        """Raises ChildEnded where one has ended."""
+        """Raises ChildEnded where one has ended, and an interrupt that was lost."""
+        self._interrupts.check()
         for child in self._children:
             if not child.running():
-                child.wait_for_output(1)
+                child.wait_for_output(_LAST_WORDS_S)
                 raise ChildEnded(child)
 
     def wait_for(self, condition: Callable[[], object], limit_s: float, what: str) -> None:
@@ -128,7 +132,9 @@ class ProcessTree:
             for child in filter(Child.running, stage):
                 child.popen.send_signal(child.stop_signal)
             deadline = time.monotonic() + WARM_S
-            while any(map(Child.running, stage)) and time.monotonic() < deadline and not self._stop_now():
+            while any(map(Child.running, stage)) and time.monotonic() < deadline:
+                if self._interrupts.was_repeated():
+                    break
                 time.sleep(_POLL_S)
             for child in filter(Child.running, stage):
                 child.kill_group()
@@ -136,7 +142,7 @@ class ProcessTree:
         self._guard.kill()
         self._guard.wait()
         for child in self._children:
-            child.wait_for_output(1)
+            child.wait_for_output(_LAST_WORDS_S)
 
     def _kill_rest(self) -> None:
         deadline = time.monotonic() + _KILL_S

@@ -56,7 +56,7 @@ def up(flower_port: int) -> None:
     if is_listening(LOOPBACK, flower_port):
         fail(f"port {flower_port} is taken; choose another with --flower-port")
     with Interrupts() as interrupts:
-        tree = ProcessTree(interrupts.was_repeated)
+        tree = ProcessTree(interrupts)
         try:
             with tree:
                 try:
