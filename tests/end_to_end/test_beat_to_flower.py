@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,22 @@ def served(trixie_host: DockerHost, tmp_path: Path) -> Iterator[ServedHost]:
         "prune_interval_s": INTERVAL_S,
         "prune_until": "1s",
     }
-    with ServedHost(trixie_host, tmp_path, **settings) as served:
+    # One run after another: one that takes longer than the interval has the next wait, not be skipped.
+    with ServedHost(trixie_host, tmp_path, concurrency=1, **settings) as served:
         yield served
 
 
 @pytest.fixture
 def flower(served: ServedHost, tmp_path: Path) -> Iterator[Flower]:
+    """It hears the worker already: it shows only what it heard itself."""
     with Flower(served.env, free_port(), tmp=tmp_path) as flower:
         flower.wait_ready()
+
+        def heard() -> bool:
+            with urllib.request.urlopen(f"{flower.url}/workers?json=1", timeout=20) as answer:
+                return bool(json.load(answer)["data"])
+
+        wait_until(heard, 60, "Flower to hear the worker", detail=flower.log)
         yield flower
 
 
@@ -87,9 +96,9 @@ def test_beat_prunes_a_host_again_and_again_and_flower_shows_it(
 
         def runs() -> list[dict[str, Any]]:
             done = [meta for meta in results(served).values() if meta["kwargs"]["host"] == name]
-            return sorted(done, key=lambda meta: str(meta["result"].get("started_at")))
+            return sorted(done, key=lambda meta: str(meta["date_done"]))
 
-        wait_until(lambda: len(runs()) >= RUNS, 60, f"{RUNS} runs", detail=served.worker.log)
+        wait_until(lambda: len(runs()) >= RUNS, 150, f"{RUNS} runs", detail=served.worker.log)
         beat.terminate()
     reports = [meta["result"] for meta in runs()]
     assert {(each["outcome"], each["reason"], each["trigger"]) for each in reports} == {
@@ -110,7 +119,7 @@ def test_flower_shows_a_failed_run_s_error_and_traceback(
     name = f"localhost:{served.host.port}"
     sent = served.send(name)
     with pytest.raises(HostKeyRejected, match="not in known_hosts"):
-        sent.get()
+        sent.get(60, served.worker.log)
     shown = page_when("FAILURE", flower, sent.id, tmp_path)
     assert name in shown
     # In a cell of its own, not only as the traceback's last line.

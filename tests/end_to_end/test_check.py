@@ -31,11 +31,12 @@ def fleet_env(tmp: Path, **hosts: DockerHost) -> dict[str, str]:
         " ".join(f"ssh://{name}" for name in hosts),
         ssh_config=tmp / "ssh_config",
         ssh_known_hosts=tmp / "known_hosts",
+        ssh_connect_timeout_s=60,
     )
 
 
 def check(env: dict[str, str], tmp: Path) -> dict[str, Checks]:
-    told = json.loads(holystone(env, "check", "--json", tmp=tmp, status=1).output())
+    told = json.loads(holystone(env, "check", "--json", tmp=tmp, status=1, deadline_s=150).output())
     assert told[0]["checks"][0]["status"] == "error"  # Redis
     return {each["host"]: {check["name"]: check for check in each["checks"]} for each in told[1:]}
 

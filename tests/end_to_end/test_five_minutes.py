@@ -5,7 +5,6 @@ With docker compose they are tried in test_compose.py.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -18,9 +17,10 @@ import pytest
 from tests.support.docker_host import DockerHost
 from tests.support.pages import OPERATIONS, command_blocks, section
 from tests.support.paths import CHECKOUT
-from tests.support.ports import LOOPBACK, free_port
-from tests.support.processes import clean_environment
+from tests.support.ports import LOOPBACK, free_port, is_listening
+from tests.support.processes import clean_environment, send_signal
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 PAGE = section(OPERATIONS, "A host in five minutes")
 MAKE_LOGIN, MAKE_GATE, INSTALL, TRUST_AND_CHECK = command_blocks(PAGE.partition("\n### ")[0])
@@ -32,7 +32,9 @@ PRELUDE = f'export {" ".join(SETTINGS)}; holystone() {{ "{sys.executable}" -m ta
 @pytest.fixture
 def host(bookworm_host: DockerHost) -> Iterator[DockerHost]:
     yield bookworm_host
-    bookworm_host.run("sh", "-c", "userdel --remove holystone; rm -f /usr/local/bin/holystone-gate")
+    # userdel refuses while a process of that user is about to end.
+    userdel = "while id holystone 2>&1 && ! userdel --remove holystone; do sleep 0.1; done"
+    bookworm_host.run("sh", "-c", f"{userdel}; rm -f /usr/local/bin/holystone-gate")
 
 
 @pytest.fixture
@@ -42,9 +44,10 @@ def port(host: DockerHost) -> Iterator[int]:
     options = ("AuthorizedKeysFile=.ssh/authorized_keys", "StrictModes=yes")
     flags = [flag for option in options for flag in ("-o", option)]
     host.run("/usr/sbin/sshd", "-f", "/etc/holystone/sshd_config", "-p", str(port), *flags)
+    wait_until(lambda: is_listening(port), 60, "sshd to listen")
     yield port
     for pid in host.pids(f"-p {port}"):
-        os.kill(pid, signal.SIGTERM)
+        send_signal(pid, signal.SIGTERM)
 
 
 @pytest.fixture
@@ -53,6 +56,7 @@ def worker_side(tmp_path: Path, port: int, session_redis: RedisServer) -> dict[s
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/config").write_text(f"Host build-01\n  HostName {LOOPBACK}\n  Port {port}\n")
     env = {"PYTHONPATH": str(CHECKOUT), "HOLYSTONE_REDIS_URL": session_redis.url, "TERM": "dumb"}
+    env["HOLYSTONE_SSH_CONNECT_TIMEOUT_S"] = "60"
     return clean_environment(tmp_path, env)
 
 
@@ -65,7 +69,7 @@ def on_terminal(env: dict[str, str], commands: str, typed: str) -> str:
         input=typed,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

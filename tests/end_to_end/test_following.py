@@ -41,7 +41,7 @@ _AFTER_A_ROW = """exec 2>/dev/null
   line() { IFS= read -r line && printf '%s\\n' "$line"; }
   /usr/bin/docker "$@" > /run/rows  # not a pipe: on a busy machine the engine would still be at it
   # What follows the row is more than all on the way can hold: when it is printed, the run has read the row.
-  { line; line; yes '' | head -c 16000000; wait_for_go; cat; } < /run/rows
+  { line; line; yes '' | head -c 8000000; wait_for_go; cat; } < /run/rows
   exit"""
 
 _LOOK_AFTER_ITS_END = """
@@ -126,7 +126,7 @@ def waiting(host: DockerHost) -> list[Path]:
 
 
 def let_go(host: DockerHost) -> bool:
-    """Lets all prunes go on, one after another, as if they had queued in the engine; whether they have ended."""
+    """Lets all prunes go on, in turn, as if they had queued in the engine; whether they have ended."""
     for file in waiting(host):
         let_one_go(host, file)
     return not host.processes(PRUNING)

@@ -127,7 +127,7 @@ def starter(script: str, folder: Path) -> Iterator[tuple[list[int], Path]]:
     with process:
         assert process.stdout is not None
         try:
-            assert select.select([process.stdout], [], [], 60)[0], "it printed nothing"
+            assert select.select([process.stdout], [], [], 180)[0], "it printed nothing"
             *pids, scratch = process.stdout.readline().split()
             yield list(map(int, pids)), Path(scratch)
         finally:
@@ -137,14 +137,15 @@ def starter(script: str, folder: Path) -> Iterator[tuple[list[int], Path]]:
 def test_a_host_goes_with_the_process_that_started_it(tmp_path: Path) -> None:
     require_docker_host()
     with starter(_STARTS_A_HOST, tmp_path) as (pids, scratch):
-        assert len(pids) >= 3
-        assert all(map(is_running, pids))
+        # Sshd, dockerd and containerd; a command of theirs may have ended since.
+        assert sum(map(is_running, pids)) >= 3
 
-    wait_until(lambda: not any(map(is_running, pids)), 10, "the host to end with its starter")
+    wait_until(lambda: not any(map(is_running, pids)), 60, "the host to end with its starter")
     # Its files and control groups are removed when the next host starts.
     with DockerHost("bookworm"):
         assert not scratch.exists()
-        assert cgroups_named(scratch.name) == []
+        # Another's host, started now, may be at it.
+        wait_until(lambda: not cgroups_named(scratch.name), 60, "its control groups to be gone")
 
 
 def test_a_process_and_its_children_go_with_the_process_that_started_it(tmp_path: Path) -> None:
@@ -152,4 +153,4 @@ def test_a_process_and_its_children_go_with_the_process_that_started_it(tmp_path
         assert len(pids) == 2
         assert all(map(is_running, pids))
 
-    wait_until(lambda: not any(map(is_running, pids)), 10, "the process group to end with its starter")
+    wait_until(lambda: not any(map(is_running, pids)), 60, "the process group to end with its starter")

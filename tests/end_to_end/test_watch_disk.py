@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.build_cache import cache_bytes, cache_records, wait_until_unused_for
@@ -19,7 +21,7 @@ def test_a_filling_disk_is_read_and_pruned_by_shorter_ages(
     wait_until_unused_for(docker_host, 1)
     size = cache_bytes(docker_host)
     # Any disk is fuller than that, so every age of the ladder is tried.
-    settings = {"disk_enabled": True, "disk_prune_percent": 1, "disk_ladder": "1s,240h"}
+    settings: dict[str, Any] = {"disk_enabled": True, "disk_prune_percent": 1, "disk_ladder": "1s,240h"}
     with ServedHost(docker_host, tmp_path_factory.mktemp("watched"), **settings) as served:
         look = served.run(task="tasks.watch_disk")
         blocks, block_size = docker_host.run(

@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from celery import Celery
 
 from tests.support.beat_scheduler import (
     HOUR_S,
@@ -17,6 +16,7 @@ from tests.support.beat_scheduler import (
     scheduler_of,
     sent,
     set_clock,
+    stop_clock,
 )
 from tests.support.redis_server import RedisServer
 
@@ -111,16 +111,16 @@ def test_what_was_put_off_by_little_more_than_an_interval_is_sent_too(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
     monkeypatch.setattr("worker.beat.BATCH", 2)
-    names = ("a", "b", "c", "d", "e")
-    with monkeypatch.context() as wrong:
-        set_clock(wrong, timedelta(seconds=ahead_s))
-        beat = scheduler_of(redis, *names)
-        while beat.tick() == 0:
-            pass
+    names, now = ("a", "b", "c", "d", "e"), datetime.now(UTC)
+    stop_clock(monkeypatch, now + timedelta(seconds=ahead_s))
+    beat = scheduler_of(redis, *names)
+    while beat.tick() == 0:
+        pass
     redis.client().delete(LOCK, QUEUE)
+    stop_clock(monkeypatch, now)
     beat = scheduler_of(redis, *names)
     beat.tick()
-    set_clock(monkeypatch, timedelta(seconds=10))  # it took that long
+    stop_clock(monkeypatch, now + timedelta(seconds=10))  # it took that long
     for _ in range(3):
         beat.tick()
     assert sent(redis) == 5
@@ -131,12 +131,12 @@ def test_what_is_due_later_in_this_second_is_sent_in_it(
 ) -> None:
     """Scores are whole seconds."""
     second = datetime.now(UTC).replace(microsecond=0)
+    stop_clock(monkeypatch, second)
     scheduler = scheduler_of(redis, "a", "b", "c")
     for entry, tenths in zip(list(scheduler.schedule.values()), (2, 3, 4), strict=True):
         entry.reschedule(second - timedelta(seconds=HOUR_S) + timedelta(milliseconds=100 * tenths))
     for tenths, expected in ((2, 1), (9, 3)):
-        now = second + timedelta(milliseconds=100 * tenths + 50)
-        monkeypatch.setattr(Celery, "now", lambda app, now=now: now)
+        stop_clock(monkeypatch, second + timedelta(milliseconds=100 * tenths + 50))
         scheduler.tick()
         assert sent(redis) == expected
 

@@ -147,13 +147,14 @@ def test_a_prune_that_was_left_is_followed_through_the_gate(
     docker.engine(SystemTime="2096-10-02T07:00:00Z")  # six minutes before the event
     docker.prunes_on_go()
     left = client.send(gated.server.name)
-    wait_until(lambda: docker.prunes_started, 20, "the prune")
+    pids = docker.folder / "prune-pids"
+    wait_until(lambda: pids.exists() and pids.read_text().endswith("\n"), 60, "the prune")
     strike(client, left)
     with pytest.raises(CommandTimedOut):
         left.get()
     docker.go()
-    (pid,) = map(int, (docker.folder / "prune-pids").read_text().split())
-    wait_until(lambda: not is_running(pid), 20, "the prune to end by itself")
+    (pid,) = map(int, pids.read_text().split())
+    wait_until(lambda: not is_running(pid), 60, "the prune to end by itself")
 
     docker.engine(SystemTime="2096-10-02T08:00:00Z")
     report = run_by_schedule(gated, client)

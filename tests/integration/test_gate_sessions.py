@@ -45,7 +45,7 @@ def run(
     argv: list[str], stdin: bytes = b"", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        argv, input=stdin, env={**os.environ, **(env or {})}, capture_output=True, timeout=30, check=False
+        argv, input=stdin, env={**os.environ, **(env or {})}, capture_output=True, timeout=120, check=False
     )
 
 
@@ -57,7 +57,7 @@ def greeting(server: socket.socket) -> Iterator[socket.socket]:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = server.accept()
-                with connection:
+                with connection, contextlib.suppress(OSError):  # is_listening leaves at once
                     connection.sendall(GREETING)
 
     with server:
@@ -81,13 +81,21 @@ def tunnel(gated: GatedServer, confined: bool, tmp: Path, *args: str) -> Iterato
 
 def received(port: int, request: bytes = b"", answer: int = 0) -> bytes:
     """What comes over loopback `port`, after `request` and the `answer` bytes that it gets."""
-    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+    with (
+        socket.create_connection((LOOPBACK, port), timeout=60) as connection,
+        contextlib.suppress(ConnectionResetError),
+    ):
         if request:
             connection.sendall(request)
             connection.recv(answer)
-        with contextlib.suppress(ConnectionResetError):
-            return connection.recv(100)
+        return connection.recv(100)
     return b""
+
+
+def is_served(path: Path) -> bool:
+    """Whether something accepts connections on a unix socket, which is there before it does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 @either_key
@@ -132,7 +140,7 @@ def test_local_forwarding(gated: GatedServer, confined: bool, tmp_path: Path) ->
     with listener() as server:
         far = server.getsockname()[1]
         with tunnel(gated, confined, tmp_path, "-L", f"{near}:{LOOPBACK}:{far}"):
-            wait_until(lambda: is_listening(near), 10, "ssh -L")
+            wait_until(lambda: is_listening(near), 60, "ssh -L")
             assert received(near) == (b"" if confined else GREETING)
 
 
@@ -143,7 +151,7 @@ def test_local_forwarding_to_docker_s_socket(gated: GatedServer, confined: bool,
     server.bind(str(path))
     server.listen()
     with greeting(server), tunnel(gated, confined, tmp_path, "-L", f"{near}:{path}"):
-        wait_until(lambda: is_listening(near), 10, "ssh -L")
+        wait_until(lambda: is_listening(near), 60, "ssh -L")
         assert received(near) == (b"" if confined else GREETING)
 
 
@@ -151,7 +159,7 @@ def test_local_forwarding_to_docker_s_socket(gated: GatedServer, confined: bool,
 def test_dynamic_forwarding(gated: GatedServer, confined: bool, tmp_path: Path) -> None:
     near = free_port()
     with listener() as server, tunnel(gated, confined, tmp_path, "-D", str(near)):
-        wait_until(lambda: is_listening(near), 10, "ssh -D")
+        wait_until(lambda: is_listening(near), 60, "ssh -D")
         port = server.getsockname()[1]
         request = b"\x04\x01" + port.to_bytes(2, "big") + socket.inet_aton(LOOPBACK) + b"\0"  # SOCKS 4
         assert received(near, request, 8) == (b"" if confined else GREETING)
@@ -162,7 +170,7 @@ def test_remote_forwarding(gated: GatedServer, confined: bool, tmp_path: Path) -
     far = free_port()
     wanted = ["-o", "ExitOnForwardFailure=yes", "-R", f"{far}:{LOOPBACK}:{free_port()}"]
     with tunnel(gated, confined, tmp_path, *wanted) as process:
-        wait_until(lambda: not process.running() or is_listening(far), 10, "ssh -R to fail, or to work")
+        wait_until(lambda: not process.running() or is_listening(far), 60, "ssh -R to fail, or to work")
         assert process.running() is not confined
         assert is_listening(far) is not confined
 
@@ -181,7 +189,7 @@ def test_the_agent_and_x11(gated: GatedServer, confined: bool, tmp_path: Path) -
     with Process(
         ["ssh-agent", "-D", "-a", str(agent)], env=clean_environment(tmp_path), log=tmp_path / "log"
     ):
-        wait_until(agent.exists, 10, "the agent")
+        wait_until(lambda: is_served(agent), 60, "the agent")
         wanted = ["-A", "-o", "ForwardX11=yes", "-o", "ForwardX11Trusted=yes"]
         env = {"SSH_AUTH_SOCK": str(agent), "DISPLAY": f"{LOOPBACK}:99"}
         done = ssh(gated, confined, *wanted, LOOPBACK, "env", env=env)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -12,7 +13,6 @@ from tests.support.soft_limit import strike
 from tests.support.waiting import wait_until
 from worker.errors import CommandFailed, CommandTimedOut, UnsupportedEngine
 
-SOFT_LIMIT_S = 4
 PRUNE = "docker builder prune --force --filter until=24h"
 LOOK = {
     "info --format {{json .}}",
@@ -172,18 +172,21 @@ def test_a_stopped_engine_is_a_failed_command(fleet: Fleet) -> None:
 
 @both_ways
 def test_a_reading_command_that_hangs_does_not_stay_on_the_host(fleet: Fleet, host: str) -> None:
+    bound = fleet.docker.folder / "bound"
     if host == "one" and os.geteuid() == 0:
-        # sshd passes on no signal to what root runs. The command's own bound is left, here not of 60 s.
-        fleet.command("timeout", 'shift 3; exec /usr/bin/timeout -s KILL 3 "$@"')
+        # sshd passes on no signal to what root runs. The command's own bound is left.
+        fleet.command("timeout", f'[ "$5" != info ] || echo $$ > {bound}; exec /usr/bin/timeout "$@"')
     (fleet.docker.folder / "info").unlink()
     os.mkfifo(fleet.docker.folder / "info")  # who reads it waits for ever
     sent = fleet.client.send(host)
-    wait_until(lambda: bounded(fleet), 20, "docker info to be waiting")
+    wait_until(lambda: bounded(fleet), 60, "docker info to be waiting", detail=fleet.worker.log)
     strike(fleet.client, sent)
     with pytest.raises(CommandTimedOut) as failure:
         sent.get()
     assert failure.value.args == (host, TIMEOUT_S, 0, None, False)
-    wait_until(lambda: not bounded(fleet), 10, "docker info to be gone")
+    if bound.exists():
+        os.kill(int(bound.read_text()), signal.SIGALRM)  # to `timeout`: its time is over
+    wait_until(lambda: not bounded(fleet), 60, "docker info to be gone")
 
 
 def bounded(fleet: Fleet) -> list[str]:
@@ -196,7 +199,7 @@ def leave_a_prune(fleet: Fleet, host: str) -> None:
     """A run that reclaims 5 MB in its first pass, and reaches its soft limit in the second."""
     fleet.docker.prunes(r"""
     if [ -e "$folder/pruned" ]; then
-        echo $$ > "$folder/left"
+        echo $$ > "$folder/left.new"; mv "$folder/left.new" "$folder/left"
         while [ ! -e "$folder/go" ]; do sleep 0.05; done
         touch "$folder/ended"
         exit
@@ -206,7 +209,7 @@ def leave_a_prune(fleet: Fleet, host: str) -> None:
     """)
     sent = fleet.client.send(host)
     fleet.wait_for_prune(2)
-    wait_until((fleet.docker.folder / "left").exists, 10, "the second pass")
+    wait_until((fleet.docker.folder / "left").exists, 60, "the second pass")
     strike(fleet.client, sent)
     with pytest.raises(CommandTimedOut, match=r"raise HOLYSTONE_PRUNE_TIMEOUT_S") as failure:
         sent.get()
@@ -222,7 +225,7 @@ def test_a_prune_at_the_soft_limit_goes_on_and_what_was_reclaimed_counts(fleet: 
     left = int((fleet.docker.folder / "left").read_text())
     assert "builder prune" in command_line(left)
     fleet.docker.go()
-    wait_until((fleet.docker.folder / "ended").exists, 10, "the prune to end by itself")
+    wait_until((fleet.docker.folder / "ended").exists, 60, "the prune to end by itself")
 
 
 def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(fleet: Fleet) -> None:
@@ -233,7 +236,7 @@ def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(fleet: 
     assert fleet.docker.prunes_started == pruned
     key = f"holystone:prune_build_cache:prunes:{fleet.engine_id}"
     ttl_s = 2 * INTERVAL_S + TIMEOUT_S
-    assert ttl_s - 60 < fleet.redis.client().ttl(key) <= ttl_s
+    assert ttl_s - 200 < fleet.redis.client().ttl(key) <= ttl_s
     fleet.docker.go()
     assert fleet.run("one")["outcome"] == "done"  # by hand it goes through, and ends the doubt
     fleet.redis.client().hdel("holystone:prune_build_cache:host:two", "last_run_ts")
@@ -242,13 +245,14 @@ def test_a_scheduled_run_is_not_queued_behind_a_prune_that_may_still_run(fleet: 
 
 def test_a_link_that_goes_silent_during_a_prune_ends_at_the_soft_limit(fleet: Fleet) -> None:
     fleet.docker.prunes_on_go()
-    sent = fleet.client.send("proxied", options={"soft_time_limit": SOFT_LIMIT_S})
+    sent = fleet.client.send("proxied")
     fleet.wait_for_prune()
     fleet.proxy.swallow()
+    strike(fleet.client, sent)
     try:
         with pytest.raises(CommandTimedOut) as failure:
             sent.get()
-        assert failure.value.args == ("proxied", SOFT_LIMIT_S, 0, None, True)
+        assert failure.value.args == ("proxied", TIMEOUT_S, 0, None, True)
     finally:
         fleet.proxy.restore()
         fleet.proxy.cut()

@@ -132,7 +132,7 @@ def test_add_line_waits_for_another_and_sees_what_that_wrote(tmp_path: Path) -> 
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         thread.start()
-        wait_until(lambda: _is_waited_for(waiting), 10, "add_line to wait", detail=path.read_text)
+        wait_until(lambda: _is_waited_for(waiting), 60, "add_line to wait", detail=path.read_text)
         file.write("theirs, not at its end")
     thread.join()
     assert path.read_text() == "old\ntheirs, not at its end\nnew\n"

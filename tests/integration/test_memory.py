@@ -150,11 +150,11 @@ def test_an_engine_s_lock_is_one_run_s_and_only_that_run_s(client: redis_py.Redi
 
 def test_only_the_holder_renews_the_lock(client: redis_py.Redis, memory: Memory) -> None:
     memory.take(ENGINE, "first/1")
-    client.pexpire(key(memory, "lock"), 5000)
+    client.pexpire(key(memory, "lock"), 15_000)
     assert not memory.renew(ENGINE, "second/1")
-    assert client.pttl(key(memory, "lock")) <= 5000  # type: ignore[operator]
+    assert client.pttl(key(memory, "lock")) <= 15_000  # type: ignore[operator]
     assert memory.renew(ENGINE, "first/1")
-    assert 5000 < client.pttl(key(memory, "lock")) <= LOCK_TTL_S * 1000  # type: ignore[operator]
+    assert 15_000 < client.pttl(key(memory, "lock")) <= LOCK_TTL_S * 1000  # type: ignore[operator]
 
 
 def test_a_lock_that_redis_lost_is_taken_again_by_renewing(client: redis_py.Redis, memory: Memory) -> None:
@@ -168,7 +168,7 @@ def test_the_note_of_prunes_is_kept_for_a_time(client: redis_py.Redis, memory: M
     assert memory.noted_prunes(ENGINE) is None
     memory.note_prunes(ENGINE, "note-1", 600)
     assert memory.noted_prunes(ENGINE) == "note-1"
-    assert 590 < client.ttl(key(memory, "prunes")) <= 600  # type: ignore[operator]
+    assert 500 < client.ttl(key(memory, "prunes")) <= 600  # type: ignore[operator]
     assert memory.settle_prune(ENGINE, "note-1", "", "h", 0)
     assert memory.noted_prunes(ENGINE) is None
     assert memory.host("h") == HostMemory()
@@ -176,9 +176,10 @@ def test_the_note_of_prunes_is_kept_for_a_time(client: redis_py.Redis, memory: M
 
 def test_what_is_left_of_a_note_is_kept_no_longer(client: redis_py.Redis, memory: Memory) -> None:
     memory.note_prunes(ENGINE, "note-1 and note-2", 600)
+    client.expire(key(memory, "prunes"), 300)  # as time has passed
     assert memory.settle_prune(ENGINE, "note-1 and note-2", "note-2", "h", 5)
     assert memory.noted_prunes(ENGINE) == "note-2"
-    assert 590 < client.ttl(key(memory, "prunes")) <= 600  # type: ignore[operator]
+    assert 0 < client.ttl(key(memory, "prunes")) <= 300  # type: ignore[operator]
 
 
 def test_what_a_prune_reclaimed_counts_once_whoever_comes_how_often(memory: Memory) -> None:
@@ -247,7 +248,7 @@ def second_delivery(memory: Memory) -> Iterator[tuple[threading.Thread, list[obj
     thread = threading.Thread(target=deliver)
     thread.start()
     yield thread, outcome
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_second_delivery_waits_and_returns_the_first_one_s_report(
@@ -257,7 +258,7 @@ def test_a_second_delivery_waits_and_returns_the_first_one_s_report(
     memory.finish("task:0", {"outcome": "done"})
     assert outcome == []  # it waits for the lock, not for the report
     client.delete(key(memory, "lock"))
-    wait_until(lambda: outcome, 10, "the second delivery")
+    wait_until(lambda: outcome, 60, "the second delivery")
     assert isinstance(outcome[0], Finished)
     assert outcome[0].args == ({"outcome": "done"},)
     assert memory.holder(ENGINE) is None
@@ -268,7 +269,7 @@ def test_a_second_delivery_takes_over_when_the_first_one_s_lock_expires(
 ) -> None:
     _, outcome = second_delivery
     client.pexpire(key(memory, "lock"), 100)
-    wait_until(lambda: outcome, 10, "the second delivery")
+    wait_until(lambda: outcome, 60, "the second delivery")
     assert outcome == ["task"]
 
 

@@ -33,12 +33,12 @@ def host(tmp_path: Path) -> Iterator[LocalHost]:
 def flower(host: LocalHost, tmp_path: Path) -> Iterator[Flower]:
     """It hears the worker already."""
     with Flower(host.env | {"FLOWER_BASIC_AUTH": USER}, free_port(), tmp=tmp_path) as flower:
-        flower.wait_ready()
+        flower.wait_ready(90)
 
         def heard() -> bool:
             return bool(json.loads(fetch(flower, "/workers?json=1"))["data"])
 
-        wait_until(heard, 30, "Flower to hear the worker", detail=flower.log)
+        wait_until(heard, 90, "Flower to hear the worker", detail=flower.log)
         yield flower
 
 
@@ -94,7 +94,7 @@ def test_flower_shows_who_paused_a_skipped_run_and_until_when(
         def page(task_id: str = sent.id) -> str:
             return fetch(flower, f"/task/{task_id}")
 
-        wait_until(lambda: "SUCCESS" in page(), 20, "Flower to hear the run's end", detail=page)
+        wait_until(lambda: "SUCCESS" in page(), 60, "Flower to hear the run's end", detail=page)
         assert reason in page()
         assert task in page()
 
@@ -152,7 +152,7 @@ def test_what_makes_no_sense_pauses_nothing(
 
 def test_a_message_that_no_worker_took_up_in_time_is_counted(host: LocalHost) -> None:
     sent = host.client.send("local", options={"expires": "2026-01-01T00:00:00+00:00"})
-    wait_until(lambda: sent.state == "REVOKED", 20, "the message to expire", detail=host.worker.log)
+    wait_until(lambda: sent.state == "REVOKED", 60, "the message to expire", detail=host.worker.log)
     counted = host.redis.client()
-    wait_until(lambda: counted.hget(MEMORY, "expired") == "1", 10, "it to be counted")
+    wait_until(lambda: counted.hget(MEMORY, "expired") == "1", 60, "it to be counted")
     assert host.docker.calls() == []

@@ -6,6 +6,7 @@ Meanwhile `holystone hosts` says so, though a run sent by hand succeeded since i
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -28,19 +29,21 @@ def test_a_scheduled_run_is_retried_until_its_host_is_back(
     own_ssh_server.stop()
     settings = {"ssh_identity": own_ssh_server.identity, "ssh_known_hosts": own_ssh_server.known_hosts}
     env = environment(redis.url, own_ssh_server.url, prune_interval_s=600, **settings)
-    Memory(redis.client(), PRUNE_JOB).record_success(own_ssh_server.name, 1, 1.0)
     due = time.time() - 5
-    options = {"expires": 599, "soft_time_limit": 20, "time_limit": 50, "headers": {DUE_HEADER: due}}
+    Memory(redis.client(), PRUNE_JOB).record_success(own_ssh_server.name, 1, 1.0)
+    options = {"expires": 599, "soft_time_limit": 150, "time_limit": 180, "headers": {DUE_HEADER: due}}
     with Worker(env, "--concurrency=1", tmp=tmp_path) as worker:
-        worker.wait_ready()
+        worker.wait_ready(90)
         client = Client(redis.url)
         sent = client.send(own_ssh_server.name, trigger="schedule", options=options)
-        wait_until(lambda: sent.state == "RETRY", 30, "the first attempt to fail", detail=worker.log)
+        wait_until(lambda: sent.state == "RETRY", 60, "the first attempt to fail", detail=worker.log)
+        worker.signal(signal.SIGSTOP)  # else its other attempts could be over before we looked
         (shown,) = json.loads(holystone(env, "hosts", "--json", tmp=tmp_path).output())["hosts"]
         assert (shown["last_run_state"], shown["running"]) == ("retrying", None)
         assert shown["last_success_ts"] > shown["last_run_ts"] == due
         own_ssh_server.start()
-        report = sent.get(60, worker.log)
+        worker.signal(signal.SIGCONT)
+        report = sent.get(120, worker.log)
         assert report["outcome"] == "done"
         assert report["attempt"] > 1
         memory = redis.client().hgetall(f"holystone:prune_build_cache:host:{own_ssh_server.name}")

@@ -43,8 +43,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def not_logged_in(ssh_server: SshServer) -> Iterator[None]:
     """The test's end shows that the host saw neither a key nor a command."""
+    ssh_server.wait_quiet()  # a session may write its log after its client has left
     before = len(ssh_server.log())
     yield
+    ssh_server.wait_quiet()
     log = ssh_server.log()[before:]
     assert "publickey" not in log
     assert "Starting session" not in log
@@ -206,8 +208,15 @@ def test_keys_of_the_agent_are_used(
         run_on(ssh_server.url, settings, "true")
     argv = ["ssh-agent", "-D", "-a", str(address)]
     with Process(argv, env=clean_environment(tmp_path), log=tmp_path / "agent.log") as agent:
-        wait_until(address.exists, 10, "ssh-agent to listen", detail=agent.log)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(address))
+        ask = ["ssh-add", "-l"]
+        no_keys_yet = 1  # 2 where it does not listen
+        wait_until(
+            lambda: subprocess.run(ask, capture_output=True, check=False).returncode == no_keys_yet,
+            60,
+            "ssh-agent to listen",
+            detail=agent.log,
+        )
         subprocess.run(["ssh-add", "-q", str(ssh_server.identity)], check=True, stdin=subprocess.DEVNULL)
         assert run_on(ssh_server.url, settings, "true").exit_status == 0
 
@@ -461,7 +470,7 @@ def test_what_a_prune_printed_until_its_link_was_cut_is_known(
             await running
 
     with pytest.raises(HostUnreachable, match="connection lost"):
-        asyncio.run(asyncio.wait_for(visit(), 20))
+        asyncio.run(asyncio.wait_for(visit(), 120))
     docker.go()
     assert printed == b"a row\n"
 
@@ -540,4 +549,4 @@ def test_a_host_that_does_not_answer_is_unreachable_when_the_connect_timeout_end
         begun = time.monotonic()
         with pytest.raises(HostUnreachable, match=r"within 0\.5 s \(HOLYSTONE_SSH_CONNECT_TIMEOUT_S\)"):
             run_on(host.url, settings, "true")
-    assert 0.4 < time.monotonic() - begun < 5
+    assert 0.4 < time.monotonic() - begun < 60  # asyncssh's own limit is two minutes

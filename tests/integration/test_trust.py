@@ -24,7 +24,7 @@ from tests.support.holystone_command import Holystone, holystone
 from tests.support.network import SilentServer
 from tests.support.paths import CHECKOUT
 from tests.support.ports import LOOPBACK
-from tests.support.processes import clean_environment
+from tests.support.processes import clean_environment, is_asleep
 from tests.support.ssh_keys import make_key, public_key
 from tests.support.sshd import SshServer
 from tests.support.waiting import wait_until
@@ -34,6 +34,8 @@ from worker.hosts import parse_host
 from worker.settings import Settings
 from worker.shell import connect
 from worker.way import reach
+
+LONG_S = 60  # to connect, on a busy machine
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Enrolment:
             f"  IdentityFile {self.server.identity}\n{more}"
         )
         files = {"ssh_config": self.ssh_config, "ssh_known_hosts": self.known_hosts}
-        values = {"hosts": hosts, **files, **settings}
+        values = {"hosts": hosts, "ssh_connect_timeout_s": LONG_S, **files, **settings}
         self.env = {f"HOLYSTONE_{name.upper()}": str(value) for name, value in values.items()}
 
     def trust(self, *args: str, status: int = 0, host: str = "build-01") -> str:
@@ -77,7 +79,9 @@ class Enrolment:
         """Whether the worker's own connection is made. The settings' files are those of `env`."""
         known_hosts = self.env["HOLYSTONE_SSH_KNOWN_HOSTS"]
         settings = Settings(
-            ssh_config=self.ssh_config, ssh_known_hosts=Path(known_hosts) if known_hosts else None
+            ssh_config=self.ssh_config,
+            ssh_known_hosts=Path(known_hosts) if known_hosts else None,
+            ssh_connect_timeout_s=LONG_S,
         )
 
         async def visit() -> bool:
@@ -418,7 +422,7 @@ def test_a_key_that_is_revoked_for_the_host_is_refused_at_its_port(enrolment: En
 
 def way_to(enrolment: Enrolment, **changes: Any) -> list[Check]:
     files = {"ssh_config": enrolment.ssh_config, "ssh_known_hosts": enrolment.known_hosts}
-    settings = Settings(**{**files, **changes})
+    settings = Settings(**{**files, "ssh_connect_timeout_s": LONG_S, **changes})
 
     async def look() -> list[Check]:
         async with reach(parse_host("ssh://build-01"), settings) as (way, _):
@@ -565,17 +569,19 @@ class Terminal:
             pass
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: text in self.seen, 30, f"{text!r}", detail=lambda: self.seen)
+        wait_until(lambda: text in self.seen, 90, f"{text!r}", detail=lambda: self.seen)
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 
     def interrupt(self) -> None:
+        """Ctrl-C while it reads: between the question and that, the read would not be interrupted."""
+        wait_until(lambda: is_asleep(self._process.pid), 60, "it to read", detail=lambda: self.seen)
         self._process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
-        status = self._process.wait(20)
-        self._reader.join(5)
+        status = self._process.wait(60)
+        self._reader.join(60)
         return status
 
     def end(self) -> None:
@@ -622,9 +628,9 @@ def test_ctrl_c_while_it_waits_for_the_host_is_quiet(enrolment: Enrolment) -> No
         enrolment.configure(hosts=silent.url, ssh_connect_timeout_s=300)
         argv = ("trust", silent.name, "--fingerprint", "SHA256:" + "a" * 43)
         with Holystone(enrolment.env, *argv, tmp=enrolment.tmp) as process:
-            wait_until(lambda: silent.accepted, 30, "a connection", detail=process.log)
+            wait_until(lambda: silent.accepted, 90, "a connection", detail=process.log)
             process.signal(signal.SIGINT)
-            assert process.wait(20) == 130
+            assert process.wait(60) == 130
     assert (process.output() + process.log()).strip() == ""
 
 
@@ -640,7 +646,11 @@ def test_a_known_type_is_asked_for_before_the_usual_one(enrolment: Enrolment) ->
         config.write(f"HostKey {key}\n")
     server.stop()
     server.start()
-    settings = Settings(ssh_config=enrolment.ssh_config, ssh_known_hosts=enrolment.known_hosts)
+    settings = Settings(
+        ssh_config=enrolment.ssh_config,
+        ssh_known_hosts=enrolment.known_hosts,
+        ssh_connect_timeout_s=LONG_S,
+    )
     assert asyncio.run(fetch_host_key(parse_host("ssh://build-01"), settings)).kind == "ed25519"
     enrolment.known_hosts.parent.mkdir()
     enrolment.known_hosts.write_text(f"[{LOOPBACK}]:{server.port} {public_key(key)}\n")

@@ -161,7 +161,7 @@ def one_run(
 ) -> dict[str, object]:
     variables = environment(redis.url, commands=docker.folder)
     with Worker(variables | env, "--concurrency=1", tmp=tmp) as worker:
-        worker.wait_ready()
+        worker.wait_ready(90)
         return Client(redis.url).run(host)
 
 

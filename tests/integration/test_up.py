@@ -21,6 +21,7 @@ from tests.support.processes import (
     descendants,
     is_running,
     send_signal,
+    start_time,
 )
 from tests.support.redis_server import RedisServer
 from tests.support.requirements import require_redis
@@ -31,7 +32,7 @@ UP = "Holystone is up"
 
 
 class Up:
-    """One `holystone up` and every process that was seen below it."""
+    """One `holystone up` and every process that was seen below it, by its number and start."""
 
     def __init__(self, tmp: Path, hosts: str = "", url: str | None = None) -> None:
         self.docker = StandInDocker(tmp / "commands")
@@ -46,14 +47,18 @@ class Up:
             cwd=tmp,
             log=tmp / "up.log",
         )
-        self.seen: set[int] = set()
+        self.seen: set[tuple[int, int]] = set()
 
     def ready(self) -> None:
-        self.process.wait_for_log(UP, 60)
+        self.process.wait_for_log(UP, 120)
         self.look()
 
     def look(self) -> None:
-        self.seen |= set(descendants(self.process.pid))
+        self.seen |= {(pid, start_time(pid)) for pid in descendants(self.process.pid)}
+
+    def left(self) -> list[int]:
+        """Those of the seen that run."""
+        return [pid for pid, since in self.seen if is_running(pid) and start_time(pid) == since]
 
     def pid(self, command: str) -> int:
         """The main process of one celery command."""
@@ -62,13 +67,14 @@ class Up:
 
     def check_gone(self) -> None:
         """Nothing that was seen runs, and nothing listens."""
-
-        def left() -> list[str]:
-            return [command_line(pid) for pid in self.seen if is_running(pid)]
-
-        wait_until(lambda: not left(), 20, "every process to be gone", detail=lambda: str(left()))
-        assert not is_listening(self.flower_port)
-        assert not is_listening(self.redis_port)
+        wait_until(
+            lambda: not self.left(),
+            60,
+            "every process to be gone",
+            detail=lambda: str([command_line(pid) for pid in self.left()]),
+        )
+        for port in (self.flower_port, self.redis_port):
+            wait_until(lambda: not is_listening(port), 60, f"port {port} to be free")  # noqa: B023
 
 
 @pytest.fixture
@@ -83,25 +89,25 @@ def up(tmp_path: Path) -> Iterator[Up]:
 def end(up: Up) -> None:
     up.look()
     up.process.kill_all()
-    for pid in up.seen:
+    for pid in up.left():
         send_signal(pid, signal.SIGKILL)
 
 
 def test_up_runs_what_beat_and_others_send_and_sigterm_leaves_nothing(up: Up) -> None:
     up.ready()
     assert f"http://{LOOPBACK}:{up.flower_port}" in up.process.log()
-    flower = http.client.HTTPConnection(LOOPBACK, up.flower_port, timeout=10)
+    flower = http.client.HTTPConnection(LOOPBACK, up.flower_port, timeout=60)
     flower.request("GET", "/tasks")
     assert 'data-column="kwargs"' in flower.getresponse().read().decode()  # whose host a run is of
     flower.close()
 
-    up.process.wait_for_log("run finished", 60)  # beat's first run, in the worker's log
+    up.process.wait_for_log("run finished", 120)  # beat's first run, in the worker's log
     report = Client(up.url).run("local")
 
     assert (report["outcome"], report["trigger"]) == ("done", "manual")
     up.look()
     assert len(up.seen) > 16  # the worker's slots are among them
-    assert up.process.terminate(30) == 0
+    assert up.process.terminate(90) == 0
     up.check_gone()
 
 
@@ -114,30 +120,31 @@ def test_up_killed_outright_leaves_nothing(up: Up) -> None:
 
 
 def test_a_second_signal_ends_a_run_that_goes_on(up: Up) -> None:
-    up.docker.prunes('trap "" TERM; echo $$ >> "$folder/pids"; while :; do sleep 0.1; done')
+    write = 'echo $$ > "$folder/pid.new"; mv "$folder/pid.new" "$folder/pid"'
+    up.docker.prunes(f'trap "" TERM; {write}; while :; do sleep 0.1; done')
     up.ready()
-    pids = up.docker.folder / "pids"
-    wait_until(pids.exists, 60, "beat's run to prune", detail=up.process.log)
+    pid = up.docker.folder / "pid"
+    wait_until(pid.exists, 120, "beat's run to prune", detail=up.process.log)
     up.look()
-    pruning = int(pids.read_text())
-    assert pruning in up.seen
+    pruning = int(pid.read_text())
+    assert pruning in up.left()
 
     up.process.signal(signal.SIGTERM)
-    up.process.wait_for_log("stopping", 10)
+    up.process.wait_for_log("stopping", 60)
     assert is_running(pruning)
     up.process.signal(signal.SIGTERM)
 
-    assert up.process.wait(10) == 0
+    assert up.process.wait(60) == 0
     up.check_gone()
 
 
 def test_a_child_that_dies_is_named_and_ends_the_rest(up: Up) -> None:
     up.ready()
-    up.process.wait_for_log("beat: Starting", 60)
+    up.process.wait_for_log("beat: Starting", 120)
 
     send_signal(up.pid("beat"), signal.SIGKILL)
 
-    assert up.process.wait(30) == 1
+    assert up.process.wait(90) == 1
     assert "Error: beat ended (signal 9); its last lines:" in up.process.log()
     up.check_gone()
 
@@ -148,7 +155,7 @@ def test_without_hosts_it_starts_and_says_how_to_name_one(tmp_path: Path, redis:
         up.ready()
         assert "HOLYSTONE_HOSTS=ssh://user@" in up.process.log()
         assert "was running already" in up.process.log()
-        assert up.process.terminate(30) == 0
+        assert up.process.terminate(90) == 0
         up.check_gone()
         assert redis.client().ping()  # not ours to stop
     finally:
@@ -164,7 +171,7 @@ def test_an_address_where_no_redis_can_be_had_is_one_line_without_the_password(
         port = other.getsockname()[1]
         up = Up(tmp_path, "", f"redis://:pass-word@{address}:{port}/0")
         try:
-            assert up.process.wait(30) == 1
+            assert up.process.wait(90) == 1
         finally:
             end(up)
     (line,) = [line for line in up.process.log().splitlines() if f"redis://{address}:{port}/0" in line]

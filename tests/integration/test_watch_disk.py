@@ -56,7 +56,7 @@ def test_a_disk_that_fills_and_has_room_again_is_told_of_once_each(host: LocalHo
     for percent, alert, messages_by_now in wobbling:
         host.disk(used_percent=percent)
         assert watch(host)["alert"] is alert
-        wait_until(lambda: len(host.inbox.posts) == messages_by_now, 20, "the message")  # noqa: B023
+        wait_until(lambda: len(host.inbox.posts) == messages_by_now, 90, "the message")  # noqa: B023
     assert watch(host)["alert"] is None
     messages = [json.loads(post) for post in host.inbox.posts]
     assert [message["title"] for message in messages] == [
@@ -101,7 +101,7 @@ def test_the_hour_of_a_host_is_one_early_prune_s(redis: RedisServer) -> None:
     disks.give_back_early_prune("a", "first")  # so what it began counts
     assert not disks.begin_early_prune("a", "second", 60)
     assert not disks.claim_early_prune("a", "second", 60)
-    assert 3590 < redis.client().ttl("holystone:early_prune:a") <= 3600
+    assert 3000 < redis.client().ttl("holystone:early_prune:a") <= 3600
     assert disks.claim_early_prune("b", "third", 60)
 
 
@@ -133,7 +133,7 @@ def test_the_hour_counts_from_the_beginning_of_an_early_prune_whoever_sent_it(ho
     host.disk(used_percent=95)
     first = host.client.run("local", trigger="disk")
     assert first["outcome"] == "done"
-    assert 3590 < memory.ttl(key) <= 3600
+    assert 3000 < memory.ttl(key) <= 3600
     second = host.client.run("local", trigger="disk")
     assert (second["outcome"], second["steps"]) == ("skipped", [])
     assert second["reason"] == "another early prune is due, or began less than an hour ago"
@@ -147,5 +147,5 @@ def test_what_can_not_be_read_is_a_failure_and_prunes_nothing(host: LocalHost) -
     assert host.docker.prunes_started == 0
     memory, failures = host.redis.client(), "consecutive_failures"
     wait_until(
-        lambda: memory.hget("holystone:watch_disk:host:local", failures) == "1", 10, "it to be counted"
+        lambda: memory.hget("holystone:watch_disk:host:local", failures) == "1", 60, "it to be counted"
     )

@@ -36,10 +36,12 @@ docker image rm "holystone-$1"
 def fill_cache(host: DockerHost, megabytes: int = 8, layers: int = 3) -> None:
     """Leave about `megabytes` of reclaimable cache: `layers` chained records, and those of the context.
 
-    The image is removed, or its records would count as shared and stay.
+    The image is removed, or its records would count as shared and stay. None is in use any more: what a build
+    holds it gives back only after its end.
     """
     token = secrets.token_hex(6)
     host.run("sh", "-c", _BUILD, "build", token, str(megabytes * 1024 // layers), str(layers))
+    wait_until_unused_for(host, 0)
 
 
 def cache_records(host: DockerHost) -> list[dict[str, Any]]:
@@ -52,7 +54,7 @@ def cache_bytes(host: DockerHost) -> int:
     return sum(int(record["Size"]) for record in cache_records(host) if not record["Shared"])
 
 
-def wait_until_unused_for(host: DockerHost, seconds: float, timeout_s: float = 30) -> None:
+def wait_until_unused_for(host: DockerHost, seconds: float, timeout_s: float = 60) -> None:
     """Wait until every record was last used more than `seconds` ago, so `until=<seconds>s` takes them all."""
 
     def old_enough() -> bool:

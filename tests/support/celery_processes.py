@@ -14,6 +14,7 @@ from tests.support.paths import CHECKOUT
 from tests.support.ports import LOOPBACK
 from tests.support.processes import Process, clean_environment, descendants
 from tests.support.waiting import wait_until
+from worker.liveness import VARIABLE
 
 
 class CeleryProcess(Process):
@@ -50,7 +51,7 @@ class CeleryProcess(Process):
     def _own_options(self, tag: str, args: tuple[str, ...]) -> list[str]:
         return [f"--pidfile={self.tmp / 'pid'}"]
 
-    def wait_ready(self, deadline: float = 30) -> None:
+    def wait_ready(self, deadline: float = 60) -> None:
         """Wait up to `deadline` seconds until it does its work."""
         raise NotImplementedError
 
@@ -69,7 +70,7 @@ class Worker(CeleryProcess):
             options + ([] if named else [f"--hostname={tag}@%h"]) + ([] if leveled else ["--loglevel=INFO"])
         )
 
-    def wait_ready(self, deadline: float = 30) -> None:
+    def wait_ready(self, deadline: float = 60) -> None:
         self.wait_for_log(" ready.", deadline)
 
     def pool_pids(self) -> list[int]:
@@ -78,17 +79,27 @@ class Worker(CeleryProcess):
 
 
 class Beat(CeleryProcess):
-    """Celery beat."""
+    """Celery beat; it touches `heartbeat` at each tick."""
 
     command = "beat"
+
+    def __init__(self, env: Mapping[str, str], *args: str, tmp: Path) -> None:
+        self.heartbeat = Path(env.get(VARIABLE, tmp / f"heartbeat-{secrets.token_hex(3)}"))
+        super().__init__({**env, VARIABLE: str(self.heartbeat)}, *args, tmp=tmp)
 
     def _own_options(self, tag: str, args: tuple[str, ...]) -> list[str]:
         leveled = any(arg.startswith(("-l", "--loglevel")) for arg in args)
         schedule = f"--schedule={self.tmp / 'schedule'}"
         return [*super()._own_options(tag, args), schedule, *([] if leveled else ["--loglevel=INFO"])]
 
-    def wait_ready(self, deadline: float = 30) -> None:
-        self.wait_for_log("beat: Starting...", deadline)
+    def wait_ready(self, deadline: float = 60) -> None:
+        """Wait for its first tick: when it says "Starting", its schedule is still to be written."""
+
+        def has_ticked() -> bool:
+            assert self.running(), f"beat ended ({self.returncode()}):\n{self.log()}"
+            return self.heartbeat.exists()
+
+        wait_until(has_ticked, deadline, "beat's first tick", detail=self.log)
 
 
 class Flower(CeleryProcess):
@@ -104,7 +115,7 @@ class Flower(CeleryProcess):
     def _own_options(self, tag: str, args: tuple[str, ...]) -> list[str]:
         return [f"--address={LOOPBACK}", f"--port={self.port}"]
 
-    def wait_ready(self, deadline: float = 30) -> None:
+    def wait_ready(self, deadline: float = 60) -> None:
         def healthy() -> bool:
             assert self.running(), f"Flower ended ({self.returncode()}):\n{self.log()}"
             connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2)

@@ -16,7 +16,7 @@ from tests.support.compose_images import load_images
 from tests.support.docker_host import DockerHost
 from tests.support.paths import CHECKOUT
 from tests.support.ports import LOOPBACK
-from tests.support.ssh_keys import public_key
+from tests.support.ssh_keys import NO_PENALTIES, public_key
 from tests.support.waiting import wait_until
 
 PROJECT = "/srv/holystone"
@@ -46,11 +46,11 @@ exec /usr/bin/docker "$@"
 """
 
 # The shell becomes the engine; both it and sshd are children of the machine's process 1, and end with that.
-_OWN_NETWORK = r"""
+_OWN_NETWORK = rf"""
 busybox ip link set lo up
 busybox ip address add "$1/32" dev lo
 /usr/sbin/sshd -f /etc/holystone/sshd_config -o ListenAddress="$1" -o Port=22 -E /var/log/sshd.log \
-  -o 'AuthorizedKeysFile=.ssh/authorized_keys /etc/holystone/authorized_keys'
+  -o 'AuthorizedKeysFile=.ssh/authorized_keys /etc/holystone/authorized_keys' -o '{NO_PENALTIES}'
 exec dockerd --cgroup-parent="$2" </dev/null >>/var/log/dockerd.log 2>&1
 """
 
@@ -126,9 +126,9 @@ class ComposeHost(DockerHost):
             "sh", "-c", 'setsid unshare --net sh -ec "$@" >/dev/null 2>&1 &', "leave",
             _OWN_NETWORK, "engine", self.address, f"/{cgroup_name(self.scratch)}",
         )  # fmt: skip
-        wait_until(self._engine_answers, 60, "dockerd to answer in its own network", detail=self.engine_log)
+        wait_until(self._engine_answers, 120, "dockerd to answer in its own network", detail=self.engine_log)
 
-    def compose(self, *args: str, env: Mapping[str, str] | None = None, timeout_s: float = 180) -> str:
+    def compose(self, *args: str, env: Mapping[str, str] | None = None, timeout_s: float = 240) -> str:
         """Run `docker compose` in PROJECT; its output. RuntimeError where it fails."""
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
         command = ("docker", "compose", "--project-directory", PROJECT, *args)
@@ -137,7 +137,8 @@ class ComposeHost(DockerHost):
     def on_terminal(self, commands: str, typed: str = "") -> str:
         """What a user sees who types `typed` to these commands in PROJECT. RuntimeError where one fails."""
         shell = ("script", "--quiet", "--return", "--command", 'sh -ec "$COMMANDS"', "/dev/null")
-        shown = self.run("env", "--chdir", PROJECT, f"COMMANDS={commands}", *shell, stdin=typed.encode())
+        command = ("env", "--chdir", PROJECT, f"COMMANDS={commands}", *shell)
+        shown = self.run(*command, timeout_s=240, stdin=typed.encode())
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown)  # colours and the like
 
     def inspect(self, service: str, template: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.compose_host import ComposeHost
-from tests.support.processes import descendants
+from tests.support.processes import descendants, send_signal
 from tests.support.waiting import wait_until
 
 FLOWER = 5555
@@ -35,8 +34,29 @@ def flower_answers(host: ComposeHost) -> bool:
         return False
 
 
+def flower_hears(host: ComposeHost) -> bool:
+    """Whether Flower, which shows only what it heard itself, hears the worker already."""
+    try:
+        status, text = flower(host, "/workers?json=1")
+    except (OSError, http.client.HTTPException):
+        return False
+    return status == 200 and bool(json.loads(text)["data"])
+
+
 def redis_cli(host: ComposeHost, *argv: str) -> str:
     return host.exec("redis", "redis-cli", *argv, env={"REDISCLI_AUTH": REDIS_PASSWORD})
+
+
+def wait_for_redis(host: ComposeHost) -> None:
+    """Wait until Redis answers, whose container was just started."""
+
+    def answers() -> bool:
+        try:
+            return redis_cli(host, "ping") == "PONG"
+        except RuntimeError:
+            return False
+
+    wait_until(answers, 60, "Redis to answer", detail=lambda: host.compose("logs", "redis"))
 
 
 def prune_by_hand(host: ComposeHost, until: str = "24h") -> str:
@@ -86,8 +106,13 @@ def wait_for_health(host: ComposeHost, service: str, expected: str, timeout_s: f
 def processes_of(host: ComposeHost, service: str) -> list[int]:
     """The pids, as seen from here, of a container: what its init started first."""
     command = "sh -euc" if service == "redis" else f"celery -A worker {service}"
-    (init,) = host.pids(f"docker-init -- {command}")
-    return descendants(init)
+
+    def found() -> list[int]:
+        # Parents first: a child that was just forked has its parent's command line.
+        inits = host.pids(f"docker-init -- {command}")
+        return descendants(inits[0]) if inits else []
+
+    return wait_until(found, 60, f"the processes of {service}")
 
 
 @contextmanager
@@ -96,16 +121,11 @@ def hanging(host: ComposeHost, *services: str) -> Iterator[float]:
     pids = [processes_of(host, service)[0] for service in services]
     try:
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+            send_signal(pid, signal.SIGSTOP)
         yield time.monotonic()
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-def finished_runs(host: ComposeHost) -> list[dict[str, Any]]:
-    runs = json.loads(flower(host, "/api/tasks")[1]).values()
-    return [run for run in runs if run["state"] in ("SUCCESS", "FAILURE")]
+            send_signal(pid, signal.SIGCONT)
 
 
 def result_of(host: ComposeHost, task: str) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def get(path: Path, resource: str, timeout_s: float = 10) -> Any:
+def get(path: Path, resource: str, timeout_s: float = 60) -> Any:
     """GET `resource` from the engine whose socket is at `path`; the JSON it answers."""
     connection = _UnixConnection(path, timeout_s)
     try:
@@ -38,5 +38,5 @@ def answers(path: Path) -> bool:
     """Whether the engine answers what `docker version` asks."""
     try:
         return bool(get(path, "/version", timeout_s=5))
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, RuntimeError):
         return False

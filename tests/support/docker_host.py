@@ -75,7 +75,7 @@ class DockerHost:
         self._machine = Machine(chroot, self.scratch, self.suite)
         self._stack.callback(self._machine.end)
         self.start_engine()
-        wait_until(lambda: is_listening(self.port), 30, "sshd to listen")
+        wait_until(lambda: is_listening(self.port), 60, "sshd to listen")
 
     def stop(self) -> None:
         """End every process of the host at once, then remove its files."""
@@ -132,7 +132,7 @@ class DockerHost:
     def start_engine(self) -> None:
         """Start dockerd and wait until it answers."""
         self._machine.tell("engine")
-        wait_until(self._engine_answers, 60, "dockerd to answer")
+        wait_until(self._engine_answers, 120, "dockerd to answer", detail=self.engine_log)
 
     def stop_engine(self) -> None:
         self._end_engine(signal.SIGTERM)
@@ -171,7 +171,7 @@ class DockerHost:
         send_signal(engine, number)
         # A paused engine would not see a SIGTERM.
         send_signal(engine, signal.SIGCONT)
-        wait_until(lambda: not any(map(is_running, [engine, *children])), 30, "dockerd to end")
+        wait_until(lambda: not any(map(is_running, [engine, *children])), 60, "dockerd to end")
         # A killed dockerd leaves these, and the next waits while the pid in them lives.
         for left in ("run/docker.pid", "run/docker/containerd/containerd.pid"):
             (self.root / left).unlink(missing_ok=True)

@@ -14,14 +14,15 @@ from tests.support.network import BannerThenSilent, Blackhole, SilentServer
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.proxy import ClosingProxy
 from tests.support.redis_server import RedisServer
+from tests.support.scripts import put_script
 from tests.support.ssh_keys import public_key
 from tests.support.sshd import SshServer
 from tests.support.stand_in_docker import StandInDocker
 from tests.support.waiting import wait_until
 
 INTERVAL_S = 3600
-TIMEOUT_S = 30
-CONNECT_TIMEOUT_S = 8
+TIMEOUT_S = 120
+CONNECT_TIMEOUT_S = 20  # of all hosts: a busy machine logs in within it
 NOTIFY_MIN_GB = 0.05
 DEAD = ("refused", "blackhole", "silent", "banner")
 _KEY_NAME = "the-sshd"  # HostKeyAlias: one line in known_hosts for all names
@@ -92,11 +93,13 @@ class Fleet:
         self.proxy.after_bytes = _NEVER
         self.inbox.posts.clear()
         self.inbox.status = 200
-        for folder in (self.local_commands, self.server.commands):
-            for left in folder.iterdir():
-                left.unlink()
+        self.server.wait_quiet()  # what was cut before it began would find this test's docker
         self.docker = StandInDocker(self.tmp / f"docker-{self._tests}", engine_id=f"engine-{self._tests:03}")
         self.command("docker", self.docker.script)
+        for folder in (self.local_commands, self.server.commands):
+            for left in folder.iterdir():
+                if left.name != "docker":
+                    left.unlink()
         for key in self._memory.scan_iter("holystone:*"):
             self._memory.delete(key)
 
@@ -107,12 +110,7 @@ class Fleet:
 
     def command(self, name: str, script: str) -> None:
         """Makes `name` a command of every host."""
-        local = self.server.stand_in(name, script).read_bytes()
-        path = self.local_commands / name
-        beside = self.local_commands / f".{name}.new"
-        beside.write_bytes(local)
-        beside.chmod(0o755)
-        beside.rename(path)
+        put_script(self.local_commands / name, self.server.stand_in(name, script).read_text())
 
     @property
     def engine_id(self) -> str:
@@ -122,7 +120,7 @@ class Fleet:
         """The report of a run; raises its error at once, without retries."""
         # The last attempt, not to wait for retries; but a scheduled retry is not skipped for time.
         options = {} if kwargs.get("trigger") == "schedule" else {"retries": 3}
-        return self.client.send(host, options=options, **kwargs).get(60, self.worker.log)
+        return self.client.send(host, options=options, **kwargs).get(150, self.worker.log)
 
     def remembered(self, host: str) -> dict[str, str]:
         """What Redis holds of `host`."""
@@ -131,7 +129,7 @@ class Fleet:
 
     def wait_for_prune(self, count: int = 1) -> None:
         """Waits until `count` prunes have started."""
-        wait_until(lambda: self.docker.prunes_started >= count, 20, f"{count} prunes", detail=self.worker.log)
+        wait_until(lambda: self.docker.prunes_started >= count, 60, f"{count} prunes", detail=self.worker.log)
 
 
 def _alias(name: str, port: int, user: str) -> str:

@@ -117,8 +117,7 @@ class RecordingGate:
         return with_path(text, self.commands, self._logger)
 
     def install(self, text: str) -> None:
-        self.path.write_text(text)
-        self.path.chmod(0o755)
+        put_script(self.path, text)
 
     def stand_ins(self) -> None:
         for name in ("docker", "df", "timeout", "pgrep"):

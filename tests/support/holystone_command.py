@@ -11,13 +11,19 @@ from tests.support.processes import Process, clean_environment
 
 
 class Holystone(Process):
-    """The command in a process and a folder of its own; output is in `out`, errors in `log()`."""
+    """The command in a process and a folder of its own; output is in `out`, errors in `log()`.
 
-    def __init__(self, env: dict[str, str], *args: str, tmp: Path) -> None:
+    Redis has `redis_patience_s`, None as in life: a busy machine's is not away.
+    """
+
+    def __init__(
+        self, env: dict[str, str], *args: str, tmp: Path, redis_patience_s: float | None = 60
+    ) -> None:
         self.out = tmp / f"out-{time.monotonic_ns()}"
         home = self.out.with_suffix(".home")
         home.mkdir()
-        script = "import sys; from tasks.cli import main; main(prog_name='holystone')"
+        patience = f"terminal.PATIENCE_S = {redis_patience_s}; " if redis_patience_s else ""
+        script = f"from tasks.cli import main, terminal; {patience}main(prog_name='holystone')"
         command = [str(self.out), sys.executable, "-c", script, *args]
         super().__init__(
             ["/bin/sh", "-c", 'out=$1; shift; exec "$@" > "$out"', "sh", *command],
@@ -31,10 +37,15 @@ class Holystone(Process):
 
 
 def holystone(
-    env: dict[str, str], *args: str, tmp: Path, status: int = 0, deadline_s: float = 60
+    env: dict[str, str],
+    *args: str,
+    tmp: Path,
+    status: int = 0,
+    deadline_s: float = 120,
+    redis_patience_s: float | None = 60,
 ) -> Holystone:
     """The command after its end, which is with `status` and without a traceback."""
-    with Holystone(env, *args, tmp=tmp) as process:
+    with Holystone(env, *args, tmp=tmp, redis_patience_s=redis_patience_s) as process:
         ended = process.wait(deadline_s)
     assert ended == status, process.output() + process.log()
     assert "Traceback" not in process.output() + process.log()

@@ -11,7 +11,10 @@ from tests.support.ports import LOOPBACK
 
 
 class Inbox:
-    """`url` is what Apprise takes; `status` is what it answers from now on."""
+    """`url` is what Apprise takes; `status` is what it answers from now on.
+
+    Apprise's own limits are long there: one that gives up on a busy machine would send a message twice.
+    """
 
     def __init__(self) -> None:
         self.posts: list[str] = []
@@ -20,8 +23,9 @@ class Inbox:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                inbox.posts.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                self.send_response(inbox.status)
+                post, status = self.rfile.read(int(self.headers["Content-Length"])).decode(), inbox.status
+                inbox.posts.append(post)  # who sees it may change the status
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -29,7 +33,7 @@ class Inbox:
                 pass
 
         self._server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        self.url = f"json://{LOOPBACK}:{self._server.server_address[1]}"
+        self.url = f"json://{LOOPBACK}:{self._server.server_address[1]}?cto=60&rto=60"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ from tests.support.client import Client, environment
 from tests.support.inbox import Inbox
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.redis_server import RedisServer
+from tests.support.scripts import put_script
 from tests.support.stand_in_docker import StandInDocker
 
 _DF = """#!/bin/sh
@@ -34,13 +35,11 @@ class LocalHost:
             self.redis = stack.enter_context(RedisServer(self.tmp / "redis"))
             self.inbox = stack.enter_context(Inbox())
             self.docker = StandInDocker(self.tmp / "docker")
-            df = self.docker.folder / "df"
-            df.write_text(_DF.format(folder=self.docker.folder))
-            df.chmod(0o755)
+            put_script(self.docker.folder / "df", _DF.format(folder=self.docker.folder))
             self.disk(used_percent=50)
             hosts = ["local", *(f"ssh://{name}" for name in self.dead)]
             usual = {"notify_urls": self.inbox.url, "notify_join_s": 4}
-            usual |= {"ssh_connect_timeout_s": 4, "disk_enabled": True}
+            usual |= {"disk_enabled": True}
             self.env = environment(
                 self.redis.url, " ".join(hosts), self.docker.folder, **(usual | self._settings)
             )
@@ -57,7 +56,7 @@ class LocalHost:
 
     def disk(self, used_percent: int) -> None:
         """What df says from now on, of a disk of SIZE bytes."""
-        (self.docker.folder / "df-output").write_text(self.df_output(used_percent))
+        self.docker.answers("df-output", self.df_output(used_percent))
 
     @staticmethod
     def df_output(used_percent: int) -> str:

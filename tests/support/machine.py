@@ -60,7 +60,9 @@ class Machine:
                 env={"PATH": _PATH, "HOME": "/root"},
             )
         try:
-            self.pid = wait_until(self._process_1, 30, "process 1 of the machine")
+            self.pid = wait_until(self._process_1, 60, "process 1 of the machine")
+            # Until then its root folder is this machine's own, where another engine may answer.
+            wait_until(self._has_entered, 60, "process 1 to have its own root folder")
         except BaseException:
             self.end()
             raise
@@ -106,6 +108,10 @@ class Machine:
         if self._unshare.stdin:
             self._unshare.stdin.close()
         self._unshare.wait()
+
+    def _has_entered(self) -> bool:
+        self.check()
+        return (self.root / "etc/holystone/init.sh").exists()
 
     def _process_1(self) -> int:
         self.check()

@@ -128,8 +128,8 @@ class Blackhole:
                 filler.connect_ex((LOOPBACK, self.port))
                 self._fillers.append(filler)
                 selector.register(filler, selectors.EVENT_WRITE)
-                # On loopback a connection stands at once, or its SYN was dropped.
-                if not selector.select(0.1):
+                # On loopback a connection stands at once (later on a busy machine), or its SYN was dropped.
+                if not selector.select(0.5):
                     return self
                 selector.unregister(filler)
         raise RuntimeError("the accept queue never filled")

@@ -19,10 +19,32 @@ def is_running(pid: int) -> bool:
     return _state_and_parent(pid)[0] not in ("", "Z", "X")
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether the first thread of `pid` waits for something."""
+    return _state_and_parent(pid)[0] == "S"
+
+
+def start_time(pid: int) -> int:
+    """When `pid` started, in the kernel's ticks; 0 where it is gone.
+
+    It tells apart two that had one number: these are soon given again, while many tests run.
+    """
+    fields = _fields(pid)
+    return int(fields[19]) if fields else 0
+
+
 def command_line(pid: int) -> str:
     """The command line of `pid`, its arguments joined by blanks; empty where it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def environment_of(pid: int) -> str:
+    """The environment that `pid` was started with; empty where it is gone, or is another user's."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
     except OSError:
         return ""
 
@@ -54,12 +76,17 @@ def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dic
 
 
 def _state_and_parent(pid: int) -> tuple[str, int]:
+    fields = _fields(pid)
+    return (fields[0], int(fields[1])) if fields else ("", 0)
+
+
+def _fields(pid: int) -> list[str]:
+    """Those of /proc/<pid>/stat after the command's name; none where it is gone."""
     try:
         # The command name, in brackets, may itself hold blanks and brackets.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
-        return "", 0
-    return fields[0], int(fields[1])
+        return []
 
 
 class Process:
@@ -104,15 +131,22 @@ class Process:
         return self.log_path.read_text(errors="replace")
 
     def running(self) -> bool:
-        return self._popen.poll() is None
+        return self.returncode() is None
 
     def returncode(self) -> int | None:
         """The exit status (negative: the signal), None while it runs."""
-        return self._popen.poll()
+        if self._popen.returncode is not None:
+            return self._popen.returncode
+        # It stays a zombie until `kill_all`: till then no other process gets its number, or its group's.
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def signal(self, number: int) -> None:
         """Signal the main process alone."""
-        self._popen.send_signal(number)
+        if self._popen.returncode is None:
+            os.kill(self.pid, number)
 
     def kill_all(self) -> None:
         """SIGKILL the whole process group at once, as a power cut would."""
@@ -123,9 +157,9 @@ class Process:
         self._popen.wait()
         self._end_guard()
 
-    def terminate(self, timeout_s: float = 20) -> int:
+    def terminate(self, timeout_s: float = 60) -> int:
         """SIGTERM the main process and wait for it; what it left of its group is killed. The exit status."""
-        self._popen.terminate()
+        self.signal(signal.SIGTERM)
         try:
             wait_until(
                 lambda: not self.running(), timeout_s, f"{self.argv} to end on SIGTERM", detail=self.log
@@ -137,15 +171,18 @@ class Process:
     def wait(self, timeout_s: float) -> int:
         """Wait for the command to end by itself; its exit status."""
         wait_until(lambda: not self.running(), timeout_s, f"{self.argv} to end", detail=self.log)
-        return self._popen.wait()
+        status = self.returncode()
+        assert status is not None
+        return status
 
     def wait_for_log(self, text: str, timeout_s: float) -> None:
         """Wait until the log holds `text`; AssertionError at once where the command ends before that."""
 
         def seen() -> bool:
+            goes_on = self.running()  # before the log is read: its last words may be the text
             if text in self.log():
                 return True
-            assert self.running(), f"{self.argv} ended ({self.returncode()}) before {text!r}:\n{self.log()}"
+            assert goes_on, f"{self.argv} ended ({self.returncode()}) before {text!r}:\n{self.log()}"
             return False
 
         wait_until(seen, timeout_s, f"{text!r} in the log of {self.argv}", detail=self.log)

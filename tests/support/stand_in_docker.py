@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.support.scripts import put_script
+
 _SCRIPT = """#!/bin/sh
 folder={folder}
 echo "$*" >> "$folder/calls"
@@ -40,9 +42,7 @@ class StandInDocker:
         self.answers("du", "Total:\t0B\n")
         self.engine(ID=engine_id)
         self.prunes(_PRUNE)
-        path = folder / "docker"
-        path.write_text(self.script)
-        path.chmod(0o755)
+        put_script(folder / "docker", self.script)
 
     @property
     def script(self) -> str:
@@ -60,14 +60,14 @@ class StandInDocker:
         self.answers("info", json.dumps(info | facts))
 
     def answers(self, file: str, text: str) -> None:
-        """What `version`, `info`, `context` or `builder` prints."""
-        (self.folder / file).write_text(text)
+        """What `version`, `info`, `context` or `builder` prints from now on."""
+        beside = self.folder / f"{file}.new"  # a command that goes on reads the old text or the new
+        beside.write_text(text)
+        beside.rename(self.folder / file)
 
     def prunes(self, script: str) -> None:
         """What `docker builder prune` does from now on: sh, with `$folder` set."""
-        beside = self.folder / "prune.new"
-        beside.write_text(script)
-        beside.rename(self.folder / "prune")
+        self.answers("prune", script)
 
     def prunes_on_go(self) -> None:
         """Each prune waits for `go`, and then finds its 49.21MB."""

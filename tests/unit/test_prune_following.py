@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from celery.exceptions import Retry
 
-from tasks import prune_visit
+from tasks import prune_on_host, prune_visit
 from tasks.followed import Count, Followed, KnownBy
 from tasks.left_prunes import LeftPrune, parse_note, to_note
 from tasks.prune_arguments import PruneArguments
@@ -396,16 +396,18 @@ def test_the_begin_that_is_noted_is_late_rather_than_early_only_after_another_pa
     """Else that one's event could be taken for its own; or its own, where it ends soon, be missed."""
     prunes = ["Total reclaimed space: 5MB\n"] * passes + [None]
     shell, memory = RecordingShell(CLASSIC, prunes=prunes), FakeMemory()
-    real, look_s = shell.run, 0.2
+    real, look_s, clock_s = shell.run, 0.2, 0.0
 
     async def run(argv: Any, **how: Any) -> Any:
+        nonlocal clock_s
         answer = await real(argv, **how)
         if "info" in argv:
-            await asyncio.sleep(
-                look_s
-            )  # the engine told its time at once, and its answer was long on its way
+            clock_s += look_s  # the engine told its time at once, and its answer was long on its way
         return answer
 
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: clock_s)
+    for module in (prune_visit, prune_on_host):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(shell, "run", run)
     with pytest.raises(CommandTimedOut):
         _perform(monkeypatch, shell, memory, soft_limit_s=30)

@@ -63,7 +63,7 @@ def _hold_engine(memory: Any) -> None:
         async with engine_lock(RUN, memory, "engine"):
             assert memory.owner == "id/delivery"
 
-    asyncio.run(asyncio.wait_for(work(), 10))
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_a_turn_is_taken_and_given_back() -> None:

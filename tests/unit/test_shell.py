@@ -106,13 +106,13 @@ def test_cancelled_a_local_command_is_killed_with_its_children_or_left_to_finish
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(asyncio.wait_for(cancel(), 20))
+    asyncio.run(asyncio.wait_for(cancel(), 60))
     child = int(pids.read_text())
     if let_finish:
         assert not _is_gone(child)
         go.touch()
-        wait_until(done.exists, 20, "the command that was left to itself")
-    wait_until(lambda: _is_gone(child), 20, "the end of the child")
+        wait_until(done.exists, 60, "the command that was left to itself")
+    wait_until(lambda: _is_gone(child), 60, "the end of the child")
     assert done.exists() is let_finish
 
 
@@ -129,7 +129,7 @@ def test_what_a_command_that_is_left_printed_so_far_is_known(tmp_path: Path) -> 
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(asyncio.wait_for(leave(), 20))
+    asyncio.run(asyncio.wait_for(leave(), 60))
     go.touch()
     assert printed == b"first\n"
 
