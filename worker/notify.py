@@ -1,5 +1,6 @@
 """Sends messages to people through Apprise, which reaches Telegram and a hundred other services."""
 
+import contextlib
 import contextvars
 import logging
 import re
@@ -28,7 +29,8 @@ def notify(urls: Sequence[SecretStr], title: str, body: str, kind: Kind = "info"
     Never raises: whether a message arrives changes nothing about the run that it tells of.
     """
     if urls:
-        import apprise  # noqa: F401 - it takes seconds on a busy machine, which are not the service's
+        with contextlib.suppress(Exception):  # `_send` tells of it
+            import apprise  # noqa: F401 - it takes seconds on a busy machine, which are not the service's
     taken_by: set[SecretStr] = set()
 
     def send(url: SecretStr) -> None:

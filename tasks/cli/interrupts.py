@@ -8,10 +8,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """SIGINT, SIGTERM and SIGHUP: the first raises KeyboardInterrupt, later ones only count.
-
-    Python drops what is raised in a `__del__`: who waits for long calls `check` meanwhile.
-    """
+    """SIGINT, SIGTERM and SIGHUP: the first raises KeyboardInterrupt, later ones only count."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -32,7 +29,10 @@ class Interrupts:
         self._is_cleaning_up = True
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt where one was raised, and lost."""
+        """Raises KeyboardInterrupt once a signal came, until cleanup begins.
+
+        Python drops what a handler raises inside a `__del__`, so long waits call this.
+        """
         if self.count and not self._is_cleaning_up:
             raise KeyboardInterrupt
 

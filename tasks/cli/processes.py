@@ -102,7 +102,7 @@ class ProcessTree:
         return child
 
     def check(self) -> None:
-        """Raises ChildEnded where one has ended, and an interrupt that was lost."""
+        """Raises ChildEnded where one has ended, KeyboardInterrupt as Interrupts.check."""
         self._interrupts.check()
         for child in self._children:
             if not child.running():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,12 +42,7 @@ def flower(served: ServedHost, tmp_path: Path) -> Iterator[Flower]:
     """It hears the worker already: it shows only what it heard itself."""
     with Flower(served.env, free_port(), tmp=tmp_path) as flower:
         flower.wait_ready()
-
-        def heard() -> bool:
-            with urllib.request.urlopen(f"{flower.url}/workers?json=1", timeout=20) as answer:
-                return bool(json.load(answer)["data"])
-
-        wait_until(heard, 60, "Flower to hear the worker", detail=flower.log)
+        flower.wait_for_worker()
         yield flower
 
 

@@ -13,15 +13,7 @@ import pytest
 
 from tasks.cli.programs import CannotStart, Programs, find_programs
 from tests.support.paths import CHECKOUT
-from tests.support.processes import (
-    Process,
-    clean_environment,
-    command_line,
-    descendants,
-    is_running,
-    send_signal,
-    start_time,
-)
+from tests.support.processes import Process, Seen, clean_environment, command_line, descendants, send_signal
 from tests.support.requirements import require, require_redis
 from tests.support.scripts import put_script
 from tests.support.waiting import wait_until
@@ -30,6 +22,7 @@ FOLDERS = Path("/var/tmp")
 HAND = "by hand"
 ENDS_IN_S = 90  # runs are waited for, then the host, then what is left is killed: 40 s at most
 StartDemo = Callable[..., "Demo"]
+pytestmark = pytest.mark.timeout(600)
 # Its prunes last for ever: it is midway until it is ended.
 _HOLDING_DOCKER = """#!/bin/sh
 while [ "$1 $2" = "builder prune" ]; do touch {held}; sleep 0.1; done
@@ -50,13 +43,13 @@ class Demo:
             cwd=tmp,
             log=tmp / "demo.log",
         )
-        self.seen: set[tuple[int, int]] = set()  # with their start, as a pid may be another's by the end
+        self.seen = Seen()
         self.folder: Path | None = None
 
     def look(self) -> bool:
         """Notes the processes and the folder as they are now; whether it goes on."""
         for pid in descendants(self.process.pid):
-            self.seen.add((pid, start_time(pid)))
+            self.seen.add(pid)
             if found := re.search(rf"{FOLDERS}/holystone-demo-\w+", command_line(pid)):
                 self.folder = Path(found[0])
         return self.process.running()
@@ -68,17 +61,9 @@ class Demo:
 
         wait_until(said, 180, f"{text!r} to be said", detail=self.process.log)
 
-    def left(self) -> list[int]:
-        """Those seen that still run."""
-        return [pid for pid, start in self.seen if is_running(pid) and start_time(pid) == start]
-
     def check_gone(self) -> None:
         """No process, mount or folder of it is left."""
-
-        def lines() -> str:
-            return str([command_line(pid) for pid in self.left()])
-
-        wait_until(lambda: not self.left(), 60, "every process to be gone", detail=lines)
+        self.seen.check_gone()
         assert len(self.seen) > 16
         assert self.folder
         wait_until(lambda: not self.folder or not self.folder.exists(), 60, "the folder to be gone")
@@ -107,8 +92,7 @@ def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
     for demo in started:
         demo.look()
         demo.process.kill_all()
-        for pid in demo.left():
-            send_signal(pid, signal.SIGKILL)
+        demo.seen.kill_left()
 
 
 def hold_prunes(programs: Programs, commands: Path, held: Path) -> None:
@@ -162,7 +146,7 @@ def test_demo_whose_engine_dies_says_so_and_leaves_nothing(start_demo: StartDemo
     # From then on nothing asks the engine, which would fail sooner.
     wait_until((tmp_path / "held").exists, 60, "its prune", detail=demo.process.log)
     demo.look()
-    (engine,) = [pid for pid in demo.left() if "/dockerd " in command_line(pid).split("--")[0]]
+    (engine,) = [pid for pid in demo.seen.left() if "/dockerd " in command_line(pid).split("--")[0]]
 
     send_signal(engine, signal.SIGKILL)
 

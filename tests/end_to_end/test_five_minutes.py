@@ -33,8 +33,9 @@ PRELUDE = f'export {" ".join(SETTINGS)}; holystone() {{ "{sys.executable}" -m ta
 def host(bookworm_host: DockerHost) -> Iterator[DockerHost]:
     yield bookworm_host
     # userdel refuses while a process of that user is about to end.
-    userdel = "while id holystone 2>&1 && ! userdel --remove holystone; do sleep 0.1; done"
-    bookworm_host.run("sh", "-c", f"{userdel}; rm -f /usr/local/bin/holystone-gate")
+    bookworm_host.run("rm", "-f", "/usr/local/bin/holystone-gate")
+    remove = "i=0; until userdel --remove holystone; do i=$((i + 1)); [ $i -lt 300 ] || exit; sleep 0.1; done"
+    bookworm_host.run("sh", "-c", f"! id holystone || {{ {remove}; }}")
 
 
 @pytest.fixture

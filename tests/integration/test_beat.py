@@ -94,6 +94,7 @@ def test_a_restart_of_beat_neither_repeats_nor_forgets_a_run(
     assert messages(client)[1]["headers"][DUE_HEADER] >= due.timestamp()
 
 
+@pytest.mark.timeout(600)
 def test_two_beats_send_one_message_and_the_second_succeeds_a_killed_one_within_a_minute(
     redis: RedisServer, client: redis_py.Redis, tmp_path: Path
 ) -> None:
@@ -107,8 +108,8 @@ def test_two_beats_send_one_message_and_the_second_succeeds_a_killed_one_within_
             assert "run sent" in first.log()
             assert "run sent" not in second.log()
             first.kill_all()
-            assert cast(int, client.ttl(LOCK)) <= 30  # and second looks for it every 5 s
-            second.wait_for_log("run sent", 90)
+            assert 0 < cast(int, client.ttl(LOCK)) <= 30  # and the second looks for it every 5 s
+            second.wait_for_log("run sent", 90)  # a minute, and some for a busy machine
 
 
 def test_a_redis_that_comes_back_empty_does_not_stop_beat(

@@ -199,9 +199,9 @@ def test_a_host_that_does_not_speak_ssh_is_told_from_one_that_does_not_listen(
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(NO_SSH)) as pool:
         urls = [stack.enter_context(kind()).url for kind, _, _ in NO_SSH]
         found = list(pool.map(lambda url: check(url, settings), urls))
-    for checks, (_, names, text) in zip(found, NO_SSH, strict=True):
-        assert list(checks) == names
-        assert text in last(checks).text
+    for checks, (kind, names, text) in zip(found, NO_SSH, strict=True):
+        assert list(checks) == names, kind
+        assert text in last(checks).text, kind
 
 
 def test_a_key_that_the_host_does_not_know_is_a_login_error_with_the_host_s_key_known(
@@ -544,7 +544,7 @@ def test_the_command_sees_a_worker_and_beat_and_ends_well_where_nothing_is_an_er
         beat.wait_for_log("lock taken", 60)
 
         def found() -> str:
-            """What it says, once the worker answers within its second."""
+            """What it says, once the worker answers in time."""
             output = holystone(env, "check", tmp=tmp_path).output()
             return output if "services: ok: worker: " in output else ""
 

@@ -34,11 +34,7 @@ def flower(host: LocalHost, tmp_path: Path) -> Iterator[Flower]:
     """It hears the worker already."""
     with Flower(host.env | {"FLOWER_BASIC_AUTH": USER}, free_port(), tmp=tmp_path) as flower:
         flower.wait_ready(90)
-
-        def heard() -> bool:
-            return bool(json.loads(fetch(flower, "/workers?json=1"))["data"])
-
-        wait_until(heard, 90, "Flower to hear the worker", detail=flower.log)
+        flower.wait_for_worker(USER)
         yield flower
 
 

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tasks.cli.processes import WARM_S
 from tests.support.client import Client, environment
 from tests.support.paths import CHECKOUT
 from tests.support.ports import LOOPBACK, free_port, is_listening
 from tests.support.processes import (
     Process,
+    Seen,
     clean_environment,
     command_line,
     descendants,
     is_running,
     send_signal,
-    start_time,
 )
 from tests.support.redis_server import RedisServer
 from tests.support.requirements import require_redis
@@ -32,33 +33,31 @@ UP = "Holystone is up"
 
 
 class Up:
-    """One `holystone up` and every process that was seen below it, by its number and start."""
+    """One `holystone up`, which gives runs `warm_s` to end, and every process that was seen below it."""
 
-    def __init__(self, tmp: Path, hosts: str = "", url: str | None = None) -> None:
+    def __init__(self, tmp: Path, hosts: str = "", url: str | None = None, warm_s: int = WARM_S) -> None:
         self.docker = StandInDocker(tmp / "commands")
         self.redis_port, self.flower_port = free_port(), free_port()
         self.url = url or f"redis://{LOOPBACK}:{self.redis_port}/0"
         settings = environment(self.url, hosts, self.docker.folder, prune_interval_s=3600)
+        script = f"from tasks.cli import main, processes; processes.WARM_S = {warm_s}; main()"
         self.process = Process(
-            [sys.executable, "-m", "tasks.cli", "up", "--flower-port", str(self.flower_port)],
+            [sys.executable, "-c", script, "up", "--flower-port", str(self.flower_port)],
             env=clean_environment(
                 tmp, settings | {"PYTHONPATH": str(CHECKOUT), "XDG_STATE_HOME": str(tmp / "state")}
             ),
             cwd=tmp,
             log=tmp / "up.log",
         )
-        self.seen: set[tuple[int, int]] = set()
+        self.seen = Seen()
 
     def ready(self) -> None:
         self.process.wait_for_log(UP, 120)
         self.look()
 
     def look(self) -> None:
-        self.seen |= {(pid, start_time(pid)) for pid in descendants(self.process.pid)}
-
-    def left(self) -> list[int]:
-        """Those of the seen that run."""
-        return [pid for pid, since in self.seen if is_running(pid) and start_time(pid) == since]
+        for pid in descendants(self.process.pid):
+            self.seen.add(pid)
 
     def pid(self, command: str) -> int:
         """The main process of one celery command."""
@@ -67,21 +66,16 @@ class Up:
 
     def check_gone(self) -> None:
         """Nothing that was seen runs, and nothing listens."""
-        wait_until(
-            lambda: not self.left(),
-            60,
-            "every process to be gone",
-            detail=lambda: str([command_line(pid) for pid in self.left()]),
-        )
+        self.seen.check_gone()
         for port in (self.flower_port, self.redis_port):
             wait_until(lambda: not is_listening(port), 60, f"port {port} to be free")  # noqa: B023
 
 
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
+@pytest.fixture(params=[WARM_S])
+def up(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Up]:
     """Up with the host `local`, whose docker is a stand-in."""
     require_redis()
-    started = Up(tmp_path, "local")
+    started = Up(tmp_path, "local", warm_s=request.param)
     yield started
     end(started)
 
@@ -89,8 +83,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 def end(up: Up) -> None:
     up.look()
     up.process.kill_all()
-    for pid in up.left():
-        send_signal(pid, signal.SIGKILL)
+    up.seen.kill_left()
 
 
 def test_up_runs_what_beat_and_others_send_and_sigterm_leaves_nothing(up: Up) -> None:
@@ -119,6 +112,7 @@ def test_up_killed_outright_leaves_nothing(up: Up) -> None:
     up.check_gone()
 
 
+@pytest.mark.parametrize("up", [600], indirect=True)
 def test_a_second_signal_ends_a_run_that_goes_on(up: Up) -> None:
     write = 'echo $$ > "$folder/pid.new"; mv "$folder/pid.new" "$folder/pid"'
     up.docker.prunes(f'trap "" TERM; {write}; while :; do sleep 0.1; done')
@@ -127,7 +121,7 @@ def test_a_second_signal_ends_a_run_that_goes_on(up: Up) -> None:
     wait_until(pid.exists, 120, "beat's run to prune", detail=up.process.log)
     up.look()
     pruning = int(pid.read_text())
-    assert pruning in up.left()
+    assert pruning in up.seen.left()
 
     up.process.signal(signal.SIGTERM)
     up.process.wait_for_log("stopping", 60)

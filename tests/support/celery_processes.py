@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
 import os
 import secrets
 import sys
@@ -79,7 +81,7 @@ class Worker(CeleryProcess):
 
 
 class Beat(CeleryProcess):
-    """Celery beat; it touches `heartbeat` at each tick."""
+    """Celery beat; it touches `heartbeat` whenever it gets on."""
 
     command = "beat"
 
@@ -93,13 +95,13 @@ class Beat(CeleryProcess):
         return [*super()._own_options(tag, args), schedule, *([] if leveled else ["--loglevel=INFO"])]
 
     def wait_ready(self, deadline: float = 60) -> None:
-        """Wait for its first tick: when it says "Starting", its schedule is still to be written."""
+        """Wait until it has found Redis, and begins to write its schedule there."""
 
-        def has_ticked() -> bool:
+        def has_begun() -> bool:
             assert self.running(), f"beat ended ({self.returncode()}):\n{self.log()}"
             return self.heartbeat.exists()
 
-        wait_until(has_ticked, deadline, "beat's first tick", detail=self.log)
+        wait_until(has_begun, deadline, "beat's first heartbeat", detail=self.log)
 
 
 class Flower(CeleryProcess):
@@ -116,15 +118,30 @@ class Flower(CeleryProcess):
         return [f"--address={LOOPBACK}", f"--port={self.port}"]
 
     def wait_ready(self, deadline: float = 60) -> None:
-        def healthy() -> bool:
+        def is_healthy() -> bool:
             assert self.running(), f"Flower ended ({self.returncode()}):\n{self.log()}"
-            connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2)
-            try:
-                connection.request("GET", "/healthcheck")
-                return connection.getresponse().status == 200
-            except (OSError, http.client.HTTPException):
-                return False
-            finally:
-                connection.close()
+            return self._get("/healthcheck", "", 2)[0] == 200
 
-        wait_until(healthy, deadline, f"Flower to answer on {self.url}", poll_s=0.05, detail=self.log)
+        wait_until(is_healthy, deadline, f"Flower to answer on {self.url}", poll_s=0.05, detail=self.log)
+
+    def wait_for_worker(self, user: str = "") -> None:
+        """Wait until it hears a worker: it shows only what it heard itself. `user` is `name:password`."""
+
+        def hears() -> bool:
+            status, text = self._get("/workers?json=1", user, 20)
+            return status == 200 and bool(json.loads(text)["data"])
+
+        wait_until(hears, 90, "Flower to hear the worker", detail=self.log)
+
+    def _get(self, path: str, user: str, timeout_s: float) -> tuple[int, bytes]:
+        """Status and text of a page; 0 where it does not answer."""
+        headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=timeout_s)
+        try:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            return 0, b""
+        finally:
+            connection.close()

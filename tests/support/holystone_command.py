@@ -13,7 +13,7 @@ from tests.support.processes import Process, clean_environment
 class Holystone(Process):
     """The command in a process and a folder of its own; output is in `out`, errors in `log()`.
 
-    Redis has `redis_patience_s`, None as in life: a busy machine's is not away.
+    Redis gets `redis_patience_s` to answer: on a busy machine it may need it. None: the command's own limit.
     """
 
     def __init__(

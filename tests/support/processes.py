@@ -25,10 +25,7 @@ def is_asleep(pid: int) -> bool:
 
 
 def start_time(pid: int) -> int:
-    """When `pid` started, in the kernel's ticks; 0 where it is gone.
-
-    It tells apart two that had one number: these are soon given again, while many tests run.
-    """
+    """When `pid` started, in the kernel's ticks; 0 where it is gone."""
     fields = _fields(pid)
     return int(fields[19]) if fields else 0
 
@@ -87,6 +84,36 @@ def _fields(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return []
+
+
+class Seen:
+    """Processes that were seen, by number and start: where many tests run a number is soon another's."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, int]] = set()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, pid: int) -> None:
+        self._seen.add((pid, start_time(pid)))
+
+    def left(self) -> list[int]:
+        """Those that still run."""
+        return [pid for pid, start in self._seen if is_running(pid) and start_time(pid) == start]
+
+    def check_gone(self) -> None:
+        """Waits until all have ended."""
+        wait_until(
+            lambda: not self.left(),
+            60,
+            "every process to be gone",
+            detail=lambda: str([command_line(pid) for pid in self.left()]),
+        )
+
+    def kill_left(self) -> None:
+        for pid in self.left():
+            send_signal(pid, signal.SIGKILL)
 
 
 class Process:

@@ -19,6 +19,8 @@ class Disposed:
 @pytest.fixture
 def interrupts() -> Iterator[Interrupts]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)  # under nohup one is ignored, and stays so
     with Interrupts() as interrupts:
         yield interrupts
     for number, handler in before.items():
