@@ -25,8 +25,11 @@ def record_effects(run: Run, memory: Memory, progress: Progress) -> None:
             # Prunes queue in the engine: the earlier ones are over.
             unknown = [None] * len(progress.followed.prunes)
             settle_overtaken(memory, progress.engine.id, progress.followed, unknown)
+    disks = Disks(memory.client)
     if progress.after:
-        Disks(memory.client).record(run.host, progress.after, time.time())
+        disks.record(run.host, progress.after, time.time())
+    if progress.pruning or any(done.reclaimed_bytes != 0 for done in progress.passes):
+        disks.outdate_build_cache(run.host)
 
 
 def left_prune(

@@ -92,6 +92,10 @@ class Disks:
         fields = {"build_cache_bytes": "" if size is None else size, "build_cache_ts": now}
         self._redis.hset(disk_key(host), mapping=fields)
 
+    def outdate_build_cache(self, host: str) -> None:
+        """The size of the build cache has changed: the next look asks for it."""
+        self._redis.hdel(disk_key(host), "build_cache_ts")
+
     def claim_early_prune(self, host: str, task_id: str, seconds: int) -> bool:
         """Whether this early prune may be sent; then no other may for so long, unless it is given back."""
         return bool(self._redis.eval(_CLAIM, 1, _early_prune(host), task_id, str(seconds)))

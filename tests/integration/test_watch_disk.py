@@ -51,6 +51,17 @@ def test_a_look_asks_df_alone_once_docker_s_root_is_known(host: LocalHost) -> No
     assert fields["build_cache_bytes"] == "5000000"
 
 
+def test_the_size_of_the_build_cache_is_asked_for_again_once_it_was_pruned(host: LocalHost) -> None:
+    host.docker.answers("du", "Total:\t50MB\n")
+    assert watch(host)["build_cache_bytes"] == 50_000_000
+    assert host.client.run("local")["reclaimed_bytes"] == 49_210_000
+    host.docker.answers("du", "Total:\t790kB\n")
+    assert watch(host)["build_cache_bytes"] == 790_000
+    assert host.client.run("local")["reclaimed_bytes"] == 0
+    watch(host)
+    assert len(host.docker.calls("builder du")) == 2
+
+
 def test_a_disk_that_fills_and_has_room_again_is_told_of_once_each(host: LocalHost) -> None:
     wobbling = ((84, None, 0), (86, True, 1), (88, None, 1), (84, None, 1), (85, None, 1), (82, False, 2))
     for percent, alert, messages_by_now in wobbling:

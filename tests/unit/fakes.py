@@ -179,7 +179,10 @@ class FakeMemory:
         return [None if kept.get(field) is None else str(kept[field]) for field in fields]
 
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
-        self.disks[key] = mapping
+        self.disks.setdefault(key, {}).update(mapping)
+
+    def hdel(self, key: str, field: str) -> None:
+        self.disks.get(key, {}).pop(field, None)
 
     def eval(self, script: str, keys: int, key: str, *args: str) -> int:
         """worker.disk_memory's early prunes; of worker.alerts: no news."""

@@ -206,6 +206,31 @@ def test_one_that_is_left_at_a_later_age_is_noted_with_what_was_there_before_it(
     assert (left.until, left.cache_bytes, left.free_bytes) == ("6h", 1000, 8 * 1024 + 3000)
 
 
+@pytest.mark.parametrize(
+    ("prunes", "is_known"),
+    [(["Total:\t5kB\n", "Total:\t0B\n"], False), (["Total:\t0B\n"], True), (["no total\n"], False)],
+)
+def test_what_a_prune_reclaims_outdates_the_known_size_of_the_cache(
+    monkeypatch: pytest.MonkeyPatch, prunes: list[str], is_known: bool
+) -> None:
+    memory = FakeMemory()
+    known = memory.disks["holystone:disk:build-01"] = {
+        "build_cache_bytes": 9000,
+        "build_cache_ts": time.time(),
+    }
+    _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=prunes, df=_df(95)), memory)
+    assert ("build_cache_ts" in known) is is_known
+    assert known["build_cache_bytes"] == 9000
+
+
+def test_a_left_prune_outdates_the_known_size_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory()
+    known = memory.disks["holystone:disk:build-01"] = {"build_cache_ts": time.time()}
+    with pytest.raises(CommandTimedOut):
+        _perform(monkeypatch, RecordingShell(BUILDX_013, prunes=[None], df=_df(95)), memory, soft_limit_s=30)
+    assert "build_cache_ts" not in known
+
+
 @pytest.mark.parametrize(("hours", "known"), [(1.9, 9000), (2.1, None)])
 def test_an_old_size_of_the_cache_is_not_known(
     monkeypatch: pytest.MonkeyPatch, hours: float, known: int | None
